@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from monai_staging.files import atomic_path, write_json_atomic, write_text_atomic
+
+
+def test_takes_the_place_of_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "volume.nii"
+    write_text_atomic(path, "old")
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".nii"
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "cohort.json"
+    write_text_atomic(path, "old")
+    with pytest.raises(RuntimeError, match="disk full"), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("disk full")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "volume.nii"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "cohort.json"
+    write_text_atomic(path, "old")
+    code = f"""
+import os, signal
+from monai_staging.files import atomic_path
+with atomic_path({str(path)!r}) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+
+
+def test_two_processes_do_not_share_a_temporary_file(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.json") as temporary:
+        assert str(os.getpid()) in temporary.name
+        temporary.write_text("{}")
+
+
+def test_json_is_readable_and_keeps_every_letter(tmp_path: Path) -> None:
+    document = {"patient": "Müller", "size_mm": [1.5, 2, None]}
+    write_json_atomic(tmp_path / "cohort.json", document)
+    text = (tmp_path / "cohort.json").read_text(encoding="utf-8")
+    assert json.loads(text) == document
+    assert "Müller" in text
+    assert text.endswith("}\n")
