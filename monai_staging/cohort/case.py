@@ -1,0 +1,241 @@
+"""One imaging study of one patient, and the lesions in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from monai_staging.errors import DataError, UsageError
+from monai_staging.tnm.categories import EDITIONS, LETTERS, PREFIXES, ordered
+
+LESION_KINDS = ("primary", "node", "metastasis", "nodule")
+SEXES = ("F", "M")
+SMOKING = ("never", "former", "current")
+
+Point = tuple[float, float, float]
+Box = tuple[int, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One tumour, nodule or node, in RAS world millimetres.
+
+    Attributes:
+        kind: one of :data:`LESION_KINDS`.
+        center_mm: centre ``(x, y, z)`` of the box below.
+        size_mm: extents ``(dx, dy, dz)`` of the smallest box along the world's axes that holds the lesion.
+        site: where it is (lobe, station, organ), as the source spells it.
+        diameter_mm: longest diameter, where the source gives one.
+        solid_diameter_mm: longest diameter of the solid component, where the source gives one.
+        label: the lesion's voxel value in the case's mask, where there is a mask.
+        boxes: the source's boxes on single slices, ``(k, xmin, ymin, xmax, ymax)``: slice index ``k`` of the volume,
+            edges in pixels, pixel ``(i, j)`` covering ``[i, i + 1] x [j, j + 1]`` (``x`` along i, ``y`` along j).
+    """
+
+    kind: str
+    center_mm: Point
+    size_mm: Point
+    site: str | None = None
+    diameter_mm: float | None = None
+    solid_diameter_mm: float | None = None
+    label: int | None = None
+    boxes: tuple[Box, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in LESION_KINDS:
+            raise DataError(f"lesion: kind must be one of {', '.join(LESION_KINDS)}; found {self.kind!r}")
+        for name in ("center_mm", "size_mm"):
+            value = getattr(self, name)
+            if len(value) != 3 or not all(_is_number(v) for v in value):
+                raise DataError(f"lesion: {name} must be three finite numbers; found {value!r}")
+        if min(self.size_mm) < 0:
+            raise DataError(f"lesion: size_mm must not be negative; found {self.size_mm!r}")
+        for name in ("diameter_mm", "solid_diameter_mm"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and value >= 0):
+                raise DataError(f"lesion: {name} must be a number of millimetres or null; found {value!r}")
+        if self.label is not None and not (_is_integer(self.label) and self.label > 0):
+            raise DataError(f"lesion: label must be a positive integer or null; found {self.label!r}")
+        for box in self.boxes:
+            if len(box) != 5 or not _is_integer(box[0]) or not all(_is_number(v) for v in box[1:]):
+                raise DataError(f"lesion: a box is (slice, xmin, ymin, xmax, ymax); found {box!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The lesion as a JSON object; ``boxes`` only where there are any."""
+        document: dict[str, Any] = {
+            "kind": self.kind,
+            "site": self.site,
+            "center_mm": list(self.center_mm),
+            "size_mm": list(self.size_mm),
+            "diameter_mm": self.diameter_mm,
+            "solid_diameter_mm": self.solid_diameter_mm,
+            "label": self.label,
+        }
+        if self.boxes:
+            document["boxes"] = [list(box) for box in self.boxes]
+        return document
+
+    @classmethod
+    def from_json(cls, document: Any) -> Lesion:
+        """The lesion of :meth:`to_json`'s object; raises :class:`DataError` for one that breaks a rule."""
+        known = ("kind", "site", "center_mm", "size_mm", "diameter_mm", "solid_diameter_mm", "label", "boxes")
+        _check_keys("lesion", document, known, ("kind", "center_mm", "size_mm"))
+        values = dict(document)
+        for name in ("center_mm", "size_mm"):
+            values[name] = _as_tuple("lesion", name, values[name])
+        values["boxes"] = tuple(
+            _as_tuple("lesion", "boxes", box) for box in _as_tuple("lesion", "boxes", values.get("boxes", []))
+        )
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One imaging study of one patient, with what is known about it.
+
+    Attributes:
+        patient: the patient's identifier in the source.
+        study: StudyInstanceUID.
+        series: SeriesInstanceUID of the volume.
+        image: the volume's path relative to the cohort's folder, ``/`` between its parts.
+        mask: the mask's path likewise; a mask lies on the volume's grid, 0 is background.
+        lesions: what is in it, as far as the source says.
+        t: T categories still possible, in the edition's order; all of the edition's where T is unknown.
+        n: the same for N.
+        m: the same for M.
+        edition: TNM edition, ``"6"`` to ``"9"``.
+        prefix: ``c``, ``p``, ``yc``, ``yp`` or ``r``.
+        subtype: histology.
+        fold: cross-validation fold, from 0; ``None`` outside the folds.
+        clinical: ``age`` in years, ``sex`` (:data:`SEXES`), ``smoking`` (:data:`SMOKING`), each ``None`` where unknown,
+            and whatever else the source knows (JSON values).
+    """
+
+    patient: str
+    study: str
+    series: str
+    image: str
+    t: tuple[str, ...]
+    n: tuple[str, ...]
+    m: tuple[str, ...]
+    edition: str
+    prefix: str = "c"
+    mask: str | None = None
+    lesions: tuple[Lesion, ...] = ()
+    subtype: str | None = None
+    fold: int | None = None
+    clinical: Mapping[str, Any] = field(default_factory=lambda: {"age": None, "sex": None, "smoking": None})
+
+    def __post_init__(self) -> None:
+        for name in ("patient", "study", "series", "image"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise DataError(f"Case {self.patient}: {name} must be a non-empty text; found {getattr(self, name)!r}")
+        for name in ("image", "mask"):
+            self._check_path(name, getattr(self, name))
+        self._check_categories()
+        if self.prefix not in PREFIXES:
+            raise DataError(f"Case {self.patient}: prefix must be one of {', '.join(PREFIXES)}; found {self.prefix!r}")
+        if self.subtype is not None and not isinstance(self.subtype, str):
+            raise DataError(f"Case {self.patient}: subtype must be a text or null; found {self.subtype!r}")
+        if self.fold is not None and not (_is_integer(self.fold) and self.fold >= 0):
+            raise DataError(f"Case {self.patient}: fold must be an integer from 0 or null; found {self.fold!r}")
+        if not isinstance(self.clinical, Mapping):
+            raise DataError(f"Case {self.patient}: clinical must be an object; found {self.clinical!r}")
+        age = self.clinical.get("age")
+        if age is not None and not (_is_number(age) and 0 <= age <= 130):
+            raise DataError(f"Case {self.patient}: age must be 0 to 130 years or null; found {age!r}")
+        for name, allowed in (("sex", SEXES), ("smoking", SMOKING)):
+            value = self.clinical.get(name)
+            if value is not None and value not in allowed:
+                raise DataError(
+                    f"Case {self.patient}: {name} must be one of {', '.join(allowed)} or null; found {value!r}"
+                )
+
+    def _check_path(self, name: str, value: str | None) -> None:
+        if value is None:
+            return
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or "\\" in value:
+            raise DataError(f"Case {self.patient}: {name} must be a path inside the cohort's folder; found {value!r}")
+
+    def _check_categories(self) -> None:
+        if self.edition not in EDITIONS:
+            choices = ", ".join(EDITIONS)
+            raise DataError(f"Case {self.patient}: edition must be one of {choices}; found {self.edition!r}")
+        for letter in LETTERS:
+            found = getattr(self, letter)
+            try:
+                expected = ordered(letter, found, self.edition)
+            except (UsageError, TypeError) as error:
+                raise DataError(f"Case {self.patient}: {letter} must be a set of categories: {error}") from None
+            if not found or tuple(found) != expected:
+                raise DataError(
+                    f"Case {self.patient}: {letter} must be a non-empty set in the edition's order;"
+                    f" found {list(found)}, expected {list(expected)}"
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """The case as a JSON object; ``mask`` only where there is one."""
+        document: dict[str, Any] = {
+            "patient": self.patient,
+            "study": self.study,
+            "series": self.series,
+            "image": self.image,
+        }
+        if self.mask is not None:
+            document["mask"] = self.mask
+        return document | {
+            "lesions": [lesion.to_json() for lesion in self.lesions],
+            "t": list(self.t),
+            "n": list(self.n),
+            "m": list(self.m),
+            "edition": self.edition,
+            "prefix": self.prefix,
+            "subtype": self.subtype,
+            "fold": self.fold,
+            "clinical": dict(self.clinical),
+        }
+
+    @classmethod
+    def from_json(cls, document: Any) -> Case:
+        """The case of :meth:`to_json`'s object; raises :class:`DataError`, naming the case, for a broken rule."""
+        required = ("patient", "study", "series", "image", "t", "n", "m", "edition")
+        optional = ("mask", "lesions", "prefix", "subtype", "fold", "clinical")
+        name = f"Case {document.get('patient', '?')}" if isinstance(document, dict) else "Case ?"
+        _check_keys(name, document, required + optional, required)
+        values = dict(document)
+        for letter in ("t", "n", "m"):
+            values[letter] = _as_tuple(name, letter, values[letter])
+        try:
+            values["lesions"] = tuple(map(Lesion.from_json, _as_tuple(name, "lesions", values.get("lesions", []))))
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
+        return cls(**values)
+
+
+def _check_keys(name: str, document: Any, known: Iterable[str], required: Iterable[str]) -> None:
+    if not isinstance(document, dict):
+        raise DataError(f"{name}: must be a JSON object; found {document!r}")
+    missing = [key for key in required if key not in document]
+    if missing:
+        raise DataError(f"{name}: {', '.join(missing)} missing")
+    unknown = sorted(set(document) - set(known))
+    if unknown:
+        raise DataError(f"{name}: unknown key {', '.join(unknown)}")
+
+
+def _as_tuple(name: str, key: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise DataError(f"{name}: {key} must be a list; found {value!r}")
+    return tuple(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

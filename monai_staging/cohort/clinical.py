@@ -1,0 +1,200 @@
+"""Clinical tables (csv, xlsx): one row a patient, whatever the columns are called.
+
+Tables are read, and T, N and M understood, by :mod:`monai_staging.tnm`; here they become the labels of patients.
+Nothing is guessed: a code that the edition does not have leaves its letter unknown and is counted, and a patient whose
+rows contradict each other is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai_staging.cohort.clinical_values import parse_age_years, parse_sex, parse_smoking
+from monai_staging.errors import DataError, UsageError
+from monai_staging.tnm.categories import LETTERS, categories
+from monai_staging.tnm.columns import find_column, find_columns, plain_name
+from monai_staging.tnm.parse import CodeStatus, is_missing
+from monai_staging.tnm.reading import open_table
+from monai_staging.tnm.table import Rules, Staged, skip_extra_headers, stage_rows
+
+# Columns beside T, N, M and edition, by their names in the form of `plain_name`.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "patient": ("patient", "patient id", "patientid", "subject", "subject id", "case", "case id"),
+    "stage": ("stage", "overall stage", "stage group", "clinical stage", "tnm stage"),
+    "age": ("age", "age years", "age at diagnosis", "patient age"),
+    "sex": ("sex", "gender", "patient sex"),
+    "smoking": ("smoking", "smoking status", "smoking history"),
+    "subtype": ("subtype", "histology", "histological subtype", "histologic subtype"),
+}
+ROLES = ("t", "n", "m", "edition", *ALIASES)
+_PARSERS: Mapping[str, Callable[[object], Any]] = {
+    "age": parse_age_years,
+    "sex": parse_sex,
+    "smoking": parse_smoking,
+}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a table says about one patient, in the form of :class:`monai_staging.cohort.case.Case`."""
+
+    t: tuple[str, ...]
+    n: tuple[str, ...]
+    m: tuple[str, ...]
+    edition: str
+    prefix: str
+    subtype: str | None = None
+    clinical: Mapping[str, Any] = field(default_factory=lambda: {"age": None, "sex": None, "smoking": None})
+
+
+def unknown_labels(edition: str, prefix: str) -> Labels:
+    """The labels of a patient nothing is known about: every letter the full set."""
+    t, n, m = (categories(letter, edition) for letter in LETTERS)
+    return Labels(t, n, m, edition, prefix)
+
+
+@dataclass(frozen=True)
+class ClinicalTable:
+    """A table, read.
+
+    Attributes:
+        labels: by patient.
+        conflicts: patients whose rows cannot be trusted or contradict each other, and how.
+        columns: the header that was taken for each role.
+        unknown_codes: per role, how often each value occurs that was not understood (missing values do not count).
+        rows_without_patient: rows left out since they name no patient.
+        notes: what there is to say about how the file was read.
+    """
+
+    labels: Mapping[str, Labels]
+    conflicts: Mapping[str, str]
+    columns: Mapping[str, str]
+    unknown_codes: Mapping[str, Mapping[str, int]]
+    rows_without_patient: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def read_clinical(
+    path: str | os.PathLike[str],
+    *,
+    edition: str,
+    prefix: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    aliases: Mapping[str, tuple[str, ...]] = ALIASES,
+    patient_id: Callable[[str], str] = str,
+    edition_column: bool = True,
+) -> ClinicalTable:
+    """Reads a clinical table.
+
+    Args:
+        path: ``.csv``, ``.tsv`` or ``.xlsx`` (its first sheet).
+        edition: the edition of the codes where the table has no column for it.
+        prefix: the prefix of every row; else the row's, that of its codes ("pT2") or of the columns' names, or "c".
+        columns: role (one of :data:`ROLES`) to header, where the user names one.
+        aliases: role to the headers it goes by; T, N, M and edition are recognised as by ``stage-table``.
+        patient_id: from what the patient column holds to the PatientID of the images.
+        edition_column: whether the table's own edition column, if it has one, goes before ``edition``.
+
+    Raises:
+        UsageError: there is no such file, a column that ``columns`` names is not there, several could be meant, or none
+            holds T, N or M.
+        DataError: the file cannot be read, or has no patient column.
+    """
+    path = Path(path)
+    table = open_table(path)
+    named = dict(columns or {})
+    letters = {role: named.get(role) for role in ("t", "n", "m", "edition")}
+    tnm = find_columns(table.header, letters, prefix=prefix, with_edition=edition_column)
+    found = {role: getattr(tnm, role) for role in letters if getattr(tnm, role) is not None}
+    found |= _find(path, table.header, named, aliases)
+    rules = Rules(tnm, edition if tnm.edition is None else None, prefix, width=len(table.header))
+    rows, _ = skip_extra_headers(table.rows, table.header, tnm)
+    unknown: dict[str, Counter[str]] = defaultdict(Counter)
+    labels: dict[str, Labels] = {}
+    first: dict[str, dict[str, str]] = {}
+    conflicts: dict[str, str] = {}
+    without = 0
+    for row, staged in stage_rows(rows, rules):
+        values = {role: row.cells[i].strip() if i < len(row.cells) else "" for role, i in found.items()}
+        patient = values.pop("patient")
+        if is_missing(patient):
+            without += 1
+            continue
+        patient = patient_id(patient)
+        differing = [role for role in values if values[role] != first.get(patient, values)[role]]
+        if differing:
+            told = (f"{table.header[found[role]]} {first[patient][role]!r} and {values[role]!r}" for role in differing)
+            conflicts.setdefault(patient, f"{path.name}: rows contradict each other: {'; '.join(told)}.")
+        elif (staged.edition is not None and staged.prefix is None) or any(row.cells[len(table.header) :]):
+            conflicts.setdefault(patient, f"{path.name}, line {row.line}: {', '.join(staged.notes)}.")
+        if patient not in first:
+            first[patient] = values
+            labels[patient] = _labels(values, staged, edition, prefix, unknown)
+    counts = {role: dict(sorted(counter.items())) for role, counter in sorted(unknown.items())}
+    return ClinicalTable(
+        labels={patient: own for patient, own in labels.items() if patient not in conflicts},
+        conflicts=conflicts,
+        columns={role: table.header[index] for role, index in found.items()},
+        unknown_codes=counts,
+        rows_without_patient=without,
+        notes=tuple(f"{path.name}: {note}." for note in table.notes if "Latin-1" in note or "sheets" in note),
+    )
+
+
+def _labels(
+    values: Mapping[str, str], staged: Staged, edition: str, prefix: str | None, unknown: Mapping[str, Counter[str]]
+) -> Labels:
+    if staged.edition is None:
+        # Codes of an edition that is not stated, or is none of ours, could mean anything.
+        if not is_missing(values.get("edition", "")):
+            unknown["edition"][values["edition"]] += 1
+        letters = unknown_labels(edition, prefix or "c")
+    else:
+        for code in staged.codes:
+            if code.status is CodeStatus.STRAY:
+                unknown[code.letter][code.code] += 1
+        t, n, m = (code.categories for code in staged.codes)
+        letters = Labels(t, n, m, staged.edition, staged.prefix or prefix or "c")
+    clinical: dict[str, Any] = {}
+    for role, parse in _PARSERS.items():
+        value = values.get(role, "")
+        clinical[role] = parse(value)
+        if clinical[role] is None and not is_missing(value):
+            unknown[role][value] += 1
+    if not is_missing(values.get("stage", "")):
+        clinical["stage"] = values["stage"]
+    subtype = values.get("subtype", "")
+    return Labels(
+        letters.t,
+        letters.n,
+        letters.m,
+        letters.edition,
+        letters.prefix,
+        subtype=None if is_missing(subtype) else subtype,
+        clinical=clinical,
+    )
+
+
+def _find(
+    path: Path, header: Sequence[str], named: Mapping[str, str], aliases: Mapping[str, tuple[str, ...]]
+) -> dict[str, int]:
+    """The index of each role's column among ``aliases``."""
+    found: dict[str, int] = {}
+    for role, names in aliases.items():
+        if role in named:
+            found[role] = find_column(header, named[role])
+            continue
+        matches = [index for index, name in enumerate(header) if plain_name(name) in names]
+        if len(matches) > 1:
+            told = ", ".join(header[index] for index in matches)
+            raise UsageError(f"{path.name}: several columns may hold {role}: {told}; name one with --{role}-column")
+        if matches:
+            found[role] = matches[0]
+    if "patient" not in found:
+        raise DataError(f"{path.name}: no patient column; it has {', '.join(header)}; name one with --patient-column")
+    return found

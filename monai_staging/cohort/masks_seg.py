@@ -1,0 +1,200 @@
+"""DICOM SEG (binary, fractional, labelmap) onto a volume's grid, frame by frame, by geometry.
+
+The frames must lie on the grid: parallel to its axes (any permutation and direction), same spacing, same pixel centres.
+They need not cover it. Nothing is resampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from monai_staging.cohort.dicom.rules import Rule
+from monai_staging.cohort.masks_source import Source, lps_to_index, open_object, point, refusal
+from monai_staging.cohort.volume import Volume
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+SPACING_TOLERANCE = 1.5
+"""Frames may be this many times as far apart (SpacingBetweenSlices) as the slices they are placed on."""
+GRID_TOLERANCE_VOXELS = 0.1
+"""How far a pixel's centre may lie from a voxel's, anywhere on the frame."""
+_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation Storage",
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
+}
+
+
+class Segment(NamedTuple):
+    """One segment of a SEG: its number, its SegmentLabel, and its mask (uint8, 0 or 1, on the volume's grid)."""
+
+    number: int
+    label: str
+    mask: npt.NDArray[np.uint8]
+
+
+def list_segments(source: Source) -> dict[int, str]:
+    """Segment number -> SegmentLabel of a SEG, in its order, without its pixels being decoded.
+
+    The background of a labelmap (0, or its PixelPaddingValue) is no segment.
+
+    Raises:
+        SeriesRefused: the object is not a SEG.
+    """
+    return _labels(open_object(source, _CLASSES))
+
+
+def mask_from_seg(
+    source: Source, volume: Volume, *, segments: Collection[int] | None = None, threshold: float = 0.5
+) -> list[Segment]:
+    """The segments of a SEG on the grid of ``volume``, one mask each, so that overlapping segments stay whole.
+
+    Args:
+        source: path or data set.
+        volume: where to place them; the one the SEG was drawn on, or one on the same grid.
+        segments: the numbers wanted; all by default (each takes a byte a voxel).
+        threshold: a pixel of a fractional segment counts from this part of MaximumFractionalValue on.
+
+    Raises:
+        SeriesRefused: not a SEG, no such segment, no geometry, off the volume's grid, or a marked pixel outside it.
+    """
+    dataset = open_object(source, _CLASSES)
+    labels = _labels(dataset)
+    wanted = list(labels) if segments is None else list(segments)
+    unknown = [number for number in wanted if number not in labels]
+    if unknown:
+        found = f"no segment {', '.join(map(str, unknown))}; it has {', '.join(map(str, labels))}."
+        raise refusal(dataset, Rule.NOT_A_MASK, found)
+    masks = {number: np.zeros(volume.shape, np.uint8, order="F") for number in wanted}
+    to_index = lps_to_index(volume)
+    for number, frame, affine in _frames(dataset, threshold):
+        # A labelmap's frame holds every segment; another's holds the one named with it.
+        present = (int(value) for value in np.unique(frame)) if number is None else (number,)
+        for own in present:
+            if own in masks:
+                marked = frame == own if number is None else frame
+                _place(masks[own], marked, to_index @ affine, affine, dataset, f"segment {own} ({labels[own]})")
+    return [Segment(number, labels[number], masks[number]) for number in wanted]
+
+
+def _labels(dataset: Dataset) -> dict[int, str]:
+    labels = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in dataset.SegmentSequence}
+    if dataset.get("SegmentationType") == "LABELMAP":
+        # The background may be described like a segment; what is left out of the frames would be missing from its mask.
+        for background in (0, dataset.get("PixelPaddingValue")):
+            labels.pop(background, None)
+    return labels
+
+
+def _frames(dataset: Dataset, threshold: float) -> Any:
+    """Yields (segment number or ``None`` for a labelmap, pixels, affine of (column, row) to LPS mm) of each frame."""
+    kind = str(dataset.get("SegmentationType", ""))
+    try:
+        pixels = dataset.pixel_array
+    # Decoders raise whatever their libraries raise; all of it means that there are no pixels to trust.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise refusal(dataset, Rule.UNDECODABLE, f"pixels of the SEG cannot be decoded ({reason}).") from error
+    pixels = pixels.reshape(-1, dataset.Rows, dataset.Columns)
+    own_groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if len(own_groups) != len(pixels):
+        found = f"the SEG has {len(pixels)} frames and the geometry of {len(own_groups)}."
+        raise refusal(dataset, Rule.MISSING_GEOMETRY, found)
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
+    for number, (frame, own) in enumerate(zip(pixels, own_groups, strict=True), start=1):
+        affine = _frame_affine(dataset, own, shared, number)
+        if kind == "LABELMAP":
+            yield None, frame, affine
+            continue
+        identification = _group(own, shared, "SegmentIdentificationSequence")
+        if identification is None:
+            raise refusal(dataset, Rule.NOT_A_MASK, f"frame {number} of the SEG does not say whose segment it is.")
+        if kind == "FRACTIONAL":
+            frame = frame >= threshold * float(dataset.MaximumFractionalValue)
+        yield int(identification.ReferencedSegmentNumber), frame != 0, affine
+
+
+def _frame_affine(dataset: Dataset, own: Any, shared: Any, number: int) -> npt.NDArray[np.float64]:
+    position = _group(own, shared, "PlanePositionSequence")
+    orientation = _group(own, shared, "PlaneOrientationSequence")
+    measures = _group(own, shared, "PixelMeasuresSequence")
+    values = (
+        position and position.get("ImagePositionPatient"),
+        orientation and orientation.get("ImageOrientationPatient"),
+        measures and measures.get("PixelSpacing"),
+    )
+    if not all(values):
+        found = f"frame {number} of the SEG has no position, orientation or spacing in patient coordinates."
+        raise refusal(dataset, Rule.MISSING_GEOMETRY, found)
+    origin, cosines, spacing = (np.asarray([float(part) for part in value]) for value in values)
+    affine = np.zeros((4, 4))
+    affine[:3, 0] = cosines[:3] * spacing[1]
+    affine[:3, 1] = cosines[3:] * spacing[0]
+    # The distance to the next frame; 0 where the SEG does not say.
+    affine[:3, 2] = np.cross(cosines[:3], cosines[3:]) * float(measures.get("SpacingBetweenSlices") or 0)
+    affine[:3, 3] = origin
+    affine[3, 3] = 1
+    return affine
+
+
+def _group(own: Any, shared: Any, sequence: str) -> Any:
+    """The item of a functional group, the frame's own before the shared one."""
+    for groups in (own, shared):
+        items = groups.get(sequence)
+        if items:
+            return items[0]
+    return None
+
+
+def _place(
+    mask: npt.NDArray[np.uint8],
+    marked: npt.NDArray[np.bool_],
+    index: npt.NDArray[np.float64],
+    affine: npt.NDArray[np.float64],
+    dataset: Dataset,
+    name: str,
+) -> None:
+    """Writes the ``marked`` pixels (rows, columns) of a frame into ``mask``; ``index`` is pixel -> voxel index."""
+    rows = np.flatnonzero(marked.any(axis=1))
+    columns = np.flatnonzero(marked.any(axis=0))
+    if not len(rows):
+        return
+    along_columns, along_rows = int(np.abs(index[:3, 0]).argmax()), int(np.abs(index[:3, 1]).argmax())
+    steps = np.zeros((3, 2))
+    steps[along_columns, 0] = np.sign(index[along_columns, 0])
+    steps[along_rows, 1] = np.sign(index[along_rows, 1])
+    origin = np.rint(index[:3, 3])
+    # The error is largest at a corner of what is marked.
+    corners = np.array([(c, r) for c in (columns[0], columns[-1]) for r in (rows[0], rows[-1])], dtype=np.float64).T
+    off = np.abs((index[:3, :2] - steps) @ corners + (index[:3, 3] - origin)[:, None]).max()
+    if along_columns == along_rows or off > GRID_TOLERANCE_VOXELS:
+        shift = index[:3, 3] - origin
+        found = (
+            f"{name}: a frame at {point(affine[:3, 3])} mm LPS lies {off:.2f} voxels off the volume's grid "
+            f"(its pixel is {np.round(np.abs(index[:3, :2]).max(axis=0), 3).tolist()} voxels, its origin off by "
+            f"{np.round(shift, 2).tolist()}); refuse to resample."
+        )
+        raise refusal(dataset, Rule.MASK_OFF_GRID, found)
+    apart = np.abs(index[:3, 2]).max()
+    if apart > SPACING_TOLERANCE:
+        found = f"{name}: frames are {apart:.2f} slices apart, drawn on thicker slices; refuse to fill the gaps."
+        raise refusal(dataset, Rule.MASK_OFF_GRID, found)
+    voxels = origin[:, None] + steps @ corners
+    low, high = voxels.min(axis=1), voxels.max(axis=1)
+    if (low < 0).any() or (high >= mask.shape).any():
+        found = (
+            f"{name}: a frame at {point(affine[:3, 3])} mm LPS marks voxels {low.astype(int).tolist()} to "
+            f"{high.astype(int).tolist()}, outside the volume of {list(mask.shape)}."
+        )
+        raise refusal(dataset, Rule.MASK_OUTSIDE, found)
+    box = marked[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    # box[row, column]: flipped where the index falls, transposed where the rows are the mask's earlier axis.
+    box = box[:: int(steps[along_rows, 1]), :: int(steps[along_columns, 0])]
+    target = mask[tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))]
+    normal = 3 - along_columns - along_rows
+    plane = np.moveaxis(target, normal, 0)[0]
+    plane |= (box if along_rows < along_columns else box.T).astype(np.uint8)

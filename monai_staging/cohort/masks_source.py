@@ -1,0 +1,65 @@
+"""What SEG and RTSTRUCT readers share: opening the object, refusing it, and the way from LPS to the voxel index."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from monai_staging.cohort.dicom.rules import Rule, SeriesRefused
+from monai_staging.cohort.volume import Volume
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Source = Any
+"""A path, or a pydicom Dataset."""
+
+
+def open_object(source: Source, classes: dict[str, str]) -> Dataset:
+    """The data set of ``source``, whose SOP class must be one of ``classes`` (UID -> name).
+
+    Raises:
+        SeriesRefused: it cannot be parsed, or is another object.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        from pydicom import dcmread
+
+        path = Path(source)
+        try:
+            dataset: Dataset = dcmread(path)
+        # pydicom fails on a damaged file in many ways; all mean the same here.
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            found = f"{path.name} cannot be parsed as DICOM ({reason})."
+            raise SeriesRefused(Rule.UNREADABLE, found, files=(path,)) from error
+    else:
+        dataset = source
+    if str(dataset.get("SOPClassUID", "")) not in classes:
+        kind = getattr(dataset.get("SOPClassUID"), "name", "an object without SOP class")
+        raise refusal(dataset, Rule.NOT_A_MASK, f"expected {' or '.join(classes.values())}; found {kind}.")
+    return dataset
+
+
+def refusal(dataset: Dataset, rule: Rule, found: str) -> SeriesRefused:
+    """The error to raise about ``dataset``."""
+    path = getattr(dataset, "filename", None)
+    files = (Path(path),) if isinstance(path, (str, os.PathLike)) else ()
+    patient, study, series = (
+        str(dataset.get(name, "")) for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+    )
+    return SeriesRefused(rule, found, patient, study, series, files)
+
+
+def lps_to_index(volume: Volume) -> npt.NDArray[np.float64]:
+    """float64 (4, 4): LPS millimetres to the voxel index (i, j, k) of ``volume``."""
+    lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return np.asarray(np.linalg.inv(volume.affine) @ lps_to_ras, dtype=np.float64)
+
+
+def point(values: npt.ArrayLike) -> str:
+    """A point for a message."""
+    return "(" + ", ".join(f"{float(value):.1f}" for value in np.asarray(values)) + ")"

@@ -1,0 +1,139 @@
+"""One phantom, from its plan to its files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from monai_staging.cohort.phantom.anatomy import GRID_STEP_MM, Anatomy, build_anatomy
+from monai_staging.cohort.phantom.canvas import Canvas, make_canvas
+from monai_staging.cohort.phantom.config import PhantomConfig, Stream, random_stream
+from monai_staging.cohort.phantom.dicom_ct import CTWriter, Identity
+from monai_staging.cohort.phantom.dicom_masks import write_rtstruct, write_seg
+from monai_staging.cohort.phantom.distractors import place_small, plan_distractors
+from monai_staging.cohort.phantom.draw import draw_slices, mark, mark_fluid, paint, thin_things
+from monai_staging.cohort.phantom.labels import make_truth
+from monai_staging.cohort.phantom.metastases import place_metastases
+from monai_staging.cohort.phantom.nodes import place_nodes, place_normal_nodes
+from monai_staging.cohort.phantom.place import Placer
+from monai_staging.cohort.phantom.plan import plan_clinical, plan_disease
+from monai_staging.cohort.phantom.render import Finish
+from monai_staging.cohort.phantom.scanner import draw_scanner
+from monai_staging.cohort.phantom.truth import PhantomTruth
+from monai_staging.cohort.phantom.tumour import place_primary
+
+
+@dataclass
+class Phantom:
+    """A rendered phantom: the CT in HU before noise, its label map (slices, rows, columns), and its truth."""
+
+    identity: Identity
+    anatomy: Anatomy
+    canvas: Canvas
+    truth: PhantomTruth
+    finish: Finish
+
+    def slices(self) -> Iterator[np.ndarray]:
+        """The final slices (rows, columns) as int16 HU, from foot to head; to be gone through once."""
+        return (self.finish.slice(k) for k in range(self.canvas.shape[0]))
+
+
+def configuration_digest(config: PhantomConfig) -> str:
+    """Short digest of a configuration: phantoms of different configurations get different UIDs."""
+    values = asdict(config)
+    values["resolution"] = config.resolution.value
+    return hashlib.sha256(repr(sorted((k, str(v)) for k, v in values.items())).encode()).hexdigest()[:12]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: phantoms are made in parallel processes, and the result must not depend on the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def render_phantom(index: int, seed: int, config: PhantomConfig) -> Phantom:
+    """Renders phantom ``index`` of cohort ``seed``; depends on nothing else."""
+    with _one_thread():
+        return _render(index, seed, config)
+
+
+def _render(index: int, seed: int, config: PhantomConfig) -> Phantom:
+    plan, clinical = plan_disease(seed, index, config), plan_clinical(seed, index, config)
+    scanner = draw_scanner(seed, index, config)
+    hu = scanner.attenuation
+    anatomy = build_anatomy(seed, index, clinical.sex, hu, GRID_STEP_MM[config.resolution])
+    placer = Placer(anatomy, random_stream(seed, index, Stream.PLACEMENT))
+    primary = place_primary(placer, plan, hu["lesion"])
+    nodes = place_nodes(placer, plan.nodes, 2 + len(primary.nodules), hu["lesion"])
+    first = 2 + len(primary.nodules) + len(nodes)
+    metastases, fluids = place_metastases(placer, plan.metastases, plan.side, first, hu)
+    lesions = [primary.lesion, *primary.nodules, *nodes, *metastases]
+
+    harmless = plan_distractors(seed, index)
+    rng = random_stream(seed, index, Stream.DISTRACTORS_PLACEMENT)
+    others = Placer(anatomy, rng, list(placer.taken))
+    small = place_small(others, harmless) + place_normal_nodes(others, harmless.nodes, hu["lesion"])
+
+    canvas = make_canvas(scanner, anatomy.build.scale)
+    draw_slices(canvas, anatomy, thin_things(canvas, anatomy, rng, harmless.bands, lesions, hu, config))
+    texture = random_stream(seed, index, Stream.TEXTURE)
+    for placed in [*small, *reversed(lesions)]:
+        paint(canvas, placed, texture)
+    for placed in lesions:
+        mark(canvas, placed)
+    for fluid in fluids:
+        mark_fluid(canvas, anatomy, fluid)
+    identity = Identity(seed, index, configuration_digest(config), clinical.age, clinical.sex)
+    truth = make_truth(identity, canvas, plan.side, primary, lesions, fluids, scanner, clinical)
+    return Phantom(identity, anatomy, canvas, truth, Finish(random_stream(seed, index, Stream.NOISE), anatomy, canvas))
+
+
+def write_phantom_study(
+    out: str | Path, index: int, seed: int = 0, config: PhantomConfig | None = None
+) -> PhantomTruth:
+    """Writes phantom ``index``: ``<out>/<patient>/CT/*.dcm`` and its lesions, SEG for even and RTSTRUCT for odd
+    indexes.
+
+    The patient's folder appears whole or not at all; one that is there already is replaced.
+
+    Args:
+        out: the tree's folder.
+        index: number of the phantom.
+        seed: seed of the cohort.
+        config: settings; the default ones if None.
+
+    Returns:
+        The truth, labels and lesions.
+    """
+    phantom = render_phantom(index, seed, config or PhantomConfig())
+    folder = Path(out) / phantom.truth.patient
+    temporary = folder.with_name(f".{os.getpid()}.tmp.{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        writer = CTWriter(temporary / "CT", phantom.identity, phantom.canvas)
+        with _one_thread():
+            for k, hu in enumerate(phantom.slices()):
+                writer.write(k, hu)
+        names = [(lesion.label, f"{lesion.label} {lesion.kind} {lesion.site}") for lesion in phantom.truth.lesions]
+        if index % 2:
+            write_rtstruct(temporary / "RTSTRUCT" / "lesions.dcm", names, writer)
+        else:
+            write_seg(temporary / "SEG" / "lesions.dcm", names, writer)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return phantom.truth

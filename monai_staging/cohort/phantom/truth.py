@@ -1,0 +1,98 @@
+"""The truth of one phantom: lesions as measured, labels as the TNM rules give them, and how the table spells them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from monai_staging.cohort.phantom.config import EDITION, PREFIX
+from monai_staging.cohort.phantom.plan import ClinicalPlan
+from monai_staging.tnm import TNM, main_category, stage_group
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class LesionTruth:
+    """One lesion.
+
+    Attributes:
+        label: its value in the label map, its segment number and its ROI number.
+        kind: ``primary``, ``nodule`` (a further malignant nodule of the same lung), ``node`` or ``metastasis``.
+        site: lobe, station or organ.
+        center_mm: centre of its box, RAS mm.
+        size_mm: extents of its box along the world's axes, mm.
+        diameter_mm: longest diameter of the shape that was placed, mm; None for fluid.
+        solid_diameter_mm: longest diameter of its solid part, mm (0 for pure ground glass); None for fluid.
+    """
+
+    label: int
+    kind: str
+    site: str
+    center_mm: Triple
+    size_mm: Triple
+    diameter_mm: float | None
+    solid_diameter_mm: float | None
+
+
+@dataclass(frozen=True)
+class PhantomTruth:
+    """Everything known of one phantom.
+
+    ``t``, ``n`` and ``m`` are the true categories; ``recorded_t`` and so on what the clinical table says, which
+    may be less. ``nuisances`` describes the scan.
+    """
+
+    patient: str
+    study: str
+    series: str
+    t: str
+    n: str
+    m: str
+    stage: str
+    descriptors: tuple[str, ...]
+    age: int
+    sex: str
+    smoking: str
+    recorded_t: str
+    recorded_n: str
+    recorded_m: str
+    recorded_stage: str
+    lesions: tuple[LesionTruth, ...]
+    nuisances: dict[str, float | str]
+    edition: str = EDITION
+    prefix: str = PREFIX
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> PhantomTruth:
+        """From what `to_json` gave."""
+        lesions = tuple(
+            LesionTruth(**{**row, "center_mm": tuple(row["center_mm"]), "size_mm": tuple(row["size_mm"])})
+            for row in document["lesions"]
+        )
+        return PhantomTruth(**{**document, "lesions": lesions, "descriptors": tuple(document["descriptors"])})
+
+
+def spell(category: str, spelling: str) -> str:
+    """A category as a clinical table writes it: ``full`` T2a, ``main`` T2, ``bare`` 2, ``unknown`` TX."""
+    if spelling == "unknown":
+        return category[0] + "X"
+    if spelling == "full" or category == "Tis":
+        return category
+    main = main_category(category)
+    return main[1:] if spelling == "bare" else main
+
+
+def recorded(t: str, n: str, m: str, clinical: ClinicalPlan) -> tuple[str, str, str, str]:
+    """The letters as the table writes them, and the stage group where they leave only one."""
+    rt, rn, rm = (spell(value, clinical.spelling[letter]) for letter, value in zip("tnm", (t, n, m), strict=True))
+    return rt, rn, rm, TNM.parse(rt, rn, rm, edition=EDITION, prefix=PREFIX).group or ""
+
+
+def true_stage(t: str, n: str, m: str) -> str:
+    """The stage group of the true letters."""
+    return stage_group(t, n, m, EDITION)

@@ -1,0 +1,39 @@
+"""Public data sets' raw layouts, one module each.
+
+A source is a function ``plan(raw, options) -> Plan``; a new one is a module and a line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from monai_staging.cohort.sources.base import Plan, SourceOptions
+
+# name -> (module, what it reads)
+SOURCES: dict[str, tuple[str, str]] = {
+    "folder": ("folder", "any DICOM tree, with a clinical table or without"),
+    "phantom": ("phantom", "what `monai-staging phantom` writes"),
+    "lung-pet-ct-dx": ("lung_pet_ct_dx", "Lung-PET-CT-Dx (TCIA): boxes as Pascal VOC XML, clinical xlsx"),
+    "nsclc-radiomics": ("nsclc_radiomics", "NSCLC-Radiomics, Lung1 (TCIA): RTSTRUCT or SEG of GTV-1, clinical csv"),
+    "nsclc-radiogenomics": ("nsclc_radiogenomics", "NSCLC-Radiogenomics (TCIA): SEG, pathological TNM"),
+}
+
+
+def make_plan(source: str, raw: Path, options: SourceOptions) -> Plan:
+    """What there is to ingest under ``raw``.
+
+    Args:
+        source: one of :data:`SOURCES`.
+        raw: the raw data's folder.
+        options: what the user says about it.
+
+    Raises:
+        UsageError: no such folder, or options that do not fit it.
+        DataError: the clinical table cannot be read.
+    """
+    module = importlib.import_module(f"{__name__}.{SOURCES[source][0]}")
+    plan: Plan = module.plan(raw, options)
+    return plan

@@ -1,0 +1,165 @@
+"""Annotations drawn as regions: which SEG and RTSTRUCT belong to which CT series, and their lesions."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from monai_staging.cohort.case import LESION_KINDS
+from monai_staging.cohort.dicom import Rejection, Series, SeriesRefused
+from monai_staging.cohort.lesions import components, lesion_of_mask, paint
+from monai_staging.cohort.masks import list_rois, list_segments, mask_from_rtstruct, mask_from_seg
+from monai_staging.cohort.sources.base import ANNOTATION_WITHOUT_IMAGE, Annotation
+from monai_staging.cohort.volume import Volume
+
+MODALITIES = ("SEG", "RTSTRUCT")
+NO_LESION_REGION = "no-lesion-region"
+ANNOTATION_OF_ANOTHER_PATIENT = "annotation-of-another-patient"
+
+Region = tuple[str, npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class RegionFile:
+    """One SEG or RTSTRUCT."""
+
+    modality: str
+    path: Path
+    patient: str
+    study: str
+    series: str
+
+    def rejection(self, rule: str, found: str) -> Rejection:
+        """Its record for ``rejected.json``."""
+        return Rejection(self.patient, self.study, self.series, rule, found, (str(self.path),))
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Which regions are lesions, and of what kind, by their names.
+
+    Attributes:
+        kinds: (pattern, kind): the first pattern found in a name, without regard to case, gives its kind; names without
+            any are left out.
+        split: make a lesion of every connected part; the largest of a primary's is the primary, the others are nodules.
+        lone_kind: the kind of a file's only region, whatever its name.
+    """
+
+    kinds: tuple[tuple[str, str], ...]
+    split: bool = False
+    lone_kind: str | None = None
+
+    def kind_of(self, name: str, of: int) -> str | None:
+        """The kind of the region ``name`` among ``of`` in its file; ``None`` for one that is no lesion."""
+        for pattern, kind in self.kinds:
+            if re.search(pattern, name, re.IGNORECASE):
+                return kind
+        return self.lone_kind if of == 1 else None
+
+
+@dataclass(frozen=True)
+class RegionAnnotator:
+    """Makes lesions and a mask of the regions of SEG and RTSTRUCT files."""
+
+    regions: tuple[RegionFile, ...]
+    naming: Naming
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files it reads."""
+        return tuple(region.path for region in self.regions)
+
+    def fingerprint(self) -> Any:
+        """The rules it goes by."""
+        return [list(map(list, self.naming.kinds)), self.naming.split, self.naming.lone_kind]
+
+    def annotate(self, series: Series, volume: Volume) -> Annotation:
+        """Lesions by kind, and the mask that holds them; a file that does not fit the volume is refused alone."""
+        found: list[tuple[str, str, npt.NDArray[Any]]] = []
+        rejections = []
+        for file in self.regions:
+            try:
+                read = self._read(file, volume)
+            except SeriesRefused as refused:
+                rejections.append(file.rejection(refused.rule.value, refused.found))
+                continue
+            if isinstance(read, Rejection):
+                rejections.append(read)
+            else:
+                found += read
+        found.sort(key=lambda item: LESION_KINDS.index(item[0]))
+        lesions = []
+        for number, (kind, name, region) in enumerate(found, start=1):
+            lesion = lesion_of_mask(region, volume.affine, kind=kind, label=number, site=name or None)
+            # Empty regions are left out where they are read.
+            assert lesion is not None
+            lesions.append(lesion)
+        mask = paint([region for _, _, region in found], volume.shape) if found else None
+        return Annotation(tuple(lesions), mask, tuple(rejections))
+
+    def _read(self, file: RegionFile, volume: Volume) -> list[tuple[str, str, npt.NDArray[Any]]] | Rejection:
+        names = list(list_rois(file.path)) if file.modality == "RTSTRUCT" else list(list_segments(file.path).values())
+        kinds = {name: kind for name in names if (kind := self.naming.kind_of(name, len(names))) is not None}
+        lesions = []
+        for name, mask in read_regions(file, volume, kinds):
+            parts = components(mask) if self.naming.split else [mask] if mask.any() else []
+            for number, part in enumerate(parts):
+                kind = kinds[name]
+                lesions.append(("nodule" if kind == "primary" and number else kind, name, part))
+        if not lesions:
+            return file.rejection(NO_LESION_REGION, f"no region that is a lesion; it has {', '.join(names) or 'none'}.")
+        return lesions
+
+
+def read_regions(file: RegionFile, volume: Volume, names: Iterable[str]) -> list[Region]:
+    """The regions of those names on the grid of ``volume``; raises :class:`SeriesRefused` as the readers do."""
+    wanted = set(names)
+    if not wanted:
+        return []
+    if file.modality == "RTSTRUCT":
+        drawn = [name for name, contours in list_rois(file.path).items() if name in wanted and contours]
+        return list(mask_from_rtstruct(file.path, volume, rois=drawn).items())
+    numbers = [number for number, label in list_segments(file.path).items() if label in wanted]
+    return [(segment.label, segment.mask) for segment in mask_from_seg(file.path, volume, segments=numbers)]
+
+
+def match_regions(scanned: Sequence[Series]) -> tuple[Mapping[str, tuple[RegionFile, ...]], tuple[Rejection, ...]]:
+    """SEG and RTSTRUCT files by the CT series they were drawn on.
+
+    By the series a file refers to; where it names none, by the only CT series of its study in its frame of reference.
+
+    Returns:
+        SeriesInstanceUID of a CT series to its files, and the files that belong to none.
+    """
+    ct = {series.series: series for series in scanned if series.modality == "CT"}
+    matched: dict[str, list[RegionFile]] = defaultdict(list)
+    rejections = []
+    for series in scanned:
+        if series.modality not in MODALITIES:
+            continue
+        for header in series.headers:
+            file = RegionFile(series.modality, header.path, series.patient, series.study, series.series)
+            targets = [uid for uid in header.references if uid in ct]
+            if not header.references:
+                targets = [
+                    uid
+                    for uid, image in ct.items()
+                    if image.study == series.study and image.frame_of_reference == header.frame_of_reference
+                ]
+            if len(targets) != 1:
+                named = ", ".join(header.references) or "no series"
+                found = f"it refers to {named}; {len(targets)} CT series in this tree may be meant."
+                rejections.append(file.rejection(ANNOTATION_WITHOUT_IMAGE, found))
+            elif ct[targets[0]].patient != series.patient:
+                found = f"it refers to series {targets[0]}, which is of patient {ct[targets[0]].patient}."
+                rejections.append(file.rejection(ANNOTATION_OF_ANOTHER_PATIENT, found))
+            else:
+                matched[targets[0]].append(file)
+    return {uid: tuple(files) for uid, files in matched.items()}, tuple(rejections)

@@ -1,0 +1,162 @@
+"""Training, validation and test parts, and folds: grouped by patient, stratified by stage.
+
+A patient is in one part and in one fold, whatever number of cases they have. The same cases, options and seed give the
+same parts, in whatever order the cases come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from monai_staging.cohort.case import Case
+from monai_staging.errors import UsageError
+from monai_staging.tnm.categories import LETTERS, main_category
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How to divide a cohort.
+
+    Attributes:
+        test: fraction of the patients held out, 0 to below 1.
+        folds: number of cross-validation folds over the others; fold 0 is the validation part. 0 for none.
+        validation: instead of folds, fraction of all patients in the validation part; the two exclude each other.
+        seed: of the shuffling.
+    """
+
+    test: float = 0.2
+    folds: int = 5
+    validation: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.test < 1:
+            raise UsageError(f"the test fraction must be 0 to below 1; got {self.test}")
+        if self.folds < 0 or self.folds == 1:
+            raise UsageError(f"folds must be 0 or at least 2; got {self.folds}")
+        if self.validation is not None:
+            if not 0 <= self.validation < 1 or self.validation + self.test >= 1:
+                raise UsageError(
+                    "the validation fraction must be 0 to below 1 and leave something to train on;"
+                    f" got {self.validation} beside a test fraction of {self.test}"
+                )
+            if self.folds:
+                raise UsageError("a validation fraction and folds exclude each other: fold 0 is the validation part")
+        if self.seed < 0:
+            raise UsageError(f"the seed must not be negative; got {self.seed}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The parts; cases sorted by patient, study and series, with their ``fold`` set."""
+
+    training: tuple[Case, ...]
+    validation: tuple[Case, ...]
+    test: tuple[Case, ...]
+    folds: int
+
+
+def split_cases(cases: Iterable[Case], options: SplitOptions) -> Split:
+    """Divides cases by patient.
+
+    With fewer patients than asked for there are fewer folds (``Split.folds`` says how many); a part whose fraction is
+    above 0 has at least one patient as soon as there are three patients, and the training part always has one.
+    """
+    ordered = sorted((replace(case, fold=None) for case in cases), key=lambda c: (c.patient, c.study, c.series))
+    patients = sorted({case.patient for case in ordered})
+    test = _draw(ordered, patients, _count(options.test, len(patients)), options.seed)
+    rest = [patient for patient in patients if patient not in test]
+    folds = min(options.folds, len(rest)) if len(rest) > 1 else 0
+    fold_of: dict[str, int] = {}
+    if folds:
+        fold_of = _folds([case for case in ordered if case.patient not in test], folds, options.seed)
+        validation = {patient for patient, fold in fold_of.items() if fold == 0}
+    else:
+        count = min(_count(options.validation or 0, len(patients)), len(rest) - 1)
+        validation = _draw(ordered, rest, count, options.seed)
+    ordered = [replace(case, fold=fold_of.get(case.patient)) for case in ordered]
+    return Split(
+        training=tuple(case for case in ordered if case.patient not in test | validation),
+        validation=tuple(case for case in ordered if case.patient in validation),
+        test=tuple(case for case in ordered if case.patient in test),
+        folds=folds,
+    )
+
+
+def _count(fraction: float, patients: int) -> int:
+    """How many patients a fraction of them is; never all, and at least one where there are three."""
+    if fraction == 0 or patients < 3:
+        return 0
+    return min(max(1, math.floor(fraction * patients + 0.5)), patients - 2)
+
+
+def _draw(cases: Sequence[Case], patients: Sequence[str], count: int, seed: int) -> set[str]:
+    """``count`` of ``patients``, in the strata's proportions as far as whole patients allow."""
+    if count < 1:
+        return set()
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    # scikit-learn wants a member of every stratum on both sides, so there can be no more strata than places.
+    strata = strata_of(cases, patients, minimum=2, most=min(count, len(patients) - count))
+    splitter = StratifiedShuffleSplit(1, test_size=count, random_state=seed)
+    _, drawn = next(splitter.split(np.zeros(len(patients)), [strata[patient] for patient in patients]))
+    return {patients[index] for index in drawn}
+
+
+def _folds(cases: Sequence[Case], folds: int, seed: int) -> dict[str, int]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    patients = sorted({case.patient for case in cases})
+    strata = strata_of(cases, patients, minimum=folds, most=len(patients))
+    groups = [case.patient for case in cases]
+    # A patient goes where their stratum, and then any, is rarest: with a patient for every fold none stays empty.
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    fold_of: dict[str, int] = {}
+    for fold, (_, members) in enumerate(splitter.split(np.zeros(len(cases)), [strata[p] for p in groups], groups)):
+        fold_of.update((groups[index], fold) for index in members)
+    return fold_of
+
+
+def strata_of(cases: Iterable[Case], patients: Sequence[str], minimum: int, most: int) -> dict[str, str]:
+    """A stratum for each patient: T, N and M together where enough patients share them, coarser where they do not.
+
+    Args:
+        cases: of the patients, and maybe of others.
+        patients: whom to give a stratum.
+        minimum: patients a stratum must have; rarer ones are merged (T and M, then T alone, then whatever is left).
+        most: strata there may be.
+    """
+    wanted = set(patients)
+    letters: dict[str, tuple[str, str, str]] = {}
+    for case in sorted(cases, key=lambda c: (c.patient, c.study, c.series)):
+        if case.patient in wanted:
+            letters.setdefault(case.patient, (_main(case, "t"), _main(case, "n"), _main(case, "m")))
+    strata: dict[str, str] = {}
+    for kept in ("tnm", "tm", "t"):
+        names = {
+            patient: "/".join(main if letter in kept else "*" for letter, main in zip(LETTERS, mains, strict=True))
+            for patient, mains in letters.items()
+            if patient not in strata
+        }
+        counts = Counter(names.values())
+        strata.update((patient, name) for patient, name in names.items() if counts[name] >= minimum)
+    strata.update((patient, "*") for patient in patients if patient not in strata)
+    # The smallest strata join until every one is large enough and there are few enough.
+    while len(counts := Counter(strata.values())) > 1:
+        ranked = sorted(counts, key=lambda stratum: (counts[stratum], stratum))
+        if counts[ranked[0]] >= minimum and len(counts) <= most:
+            break
+        joined = f"{ranked[0]} or {ranked[1]}"
+        strata = {patient: joined if s in ranked[:2] else s for patient, s in strata.items()}
+    return strata
+
+
+def _main(case: Case, letter: str) -> str:
+    """The main category of a letter, ``?`` where it is unknown or may be one of several."""
+    found = {main_category(category) for category in getattr(case, letter)}
+    return found.pop() if len(found) == 1 else "?"

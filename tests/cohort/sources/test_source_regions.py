@@ -1,0 +1,186 @@
+"""NSCLC-Radiomics, NSCLC-Radiogenomics and plain folders: lesions drawn as SEG and RTSTRUCT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+
+from monai_staging.cohort.ingest import IngestOptions, IngestResult, ingest
+from monai_staging.cohort.sources.base import SourceOptions
+from monai_staging.cohort.volume import read_mask
+from monai_staging.tnm import categories
+
+BOX = (3, 6, 2, 4, (1, 2))
+
+
+def mask_of(result: IngestResult, index: int = 0) -> np.ndarray:
+    path = result.cohort.mask_path(result.cohort.cases[index])
+    assert path is not None
+    return np.asarray(read_mask(path)[0])
+
+
+def painted(*boxes: tuple[int, tuple[int, int, int, int, tuple[int, ...]]]) -> np.ndarray:
+    mask = np.zeros((14, 12, 5), np.uint8)
+    for label, (i0, i1, j0, j1, slices) in boxes:
+        mask[i0 : i1 + 1, j0 : j1 + 1, list(slices)] = label
+    return mask
+
+
+def frames(*boxes: tuple[int, int, int, int, tuple[int, ...]]) -> np.ndarray:
+    """Slices, rows, columns, as a SEG is written."""
+    return painted(*((1, box) for box in boxes)).transpose(2, 1, 0)
+
+
+def test_nsclc_radiomics(
+    raw: Path,
+    tmp_path: Path,
+    patient_series: Callable[..., Any],
+    write_rtstruct: Callable[..., Path],
+    write_seg: Callable[..., Path],
+) -> None:
+    first = patient_series("LUNG1-001", "NSCLC-Radiomics/LUNG1-001/09-18-2008-StudyID-NA-69331/0.000000-NA-82046", 1)
+    folder = raw / "NSCLC-Radiomics/LUNG1-001/09-18-2008-StudyID-NA-69331"
+    rois = {"Lung-Left": (0, 13, 0, 11, (0,)), "GTV-1": BOX}
+    write_rtstruct(folder / "3.000000-NA-78236/1-1.dcm", first, rois)
+    # The SEG says something else here, to see which is taken.
+    write_seg(folder / "300.000000-Segmentation/1-1.dcm", first, {"Neoplasm, Primary": frames((0, 1, 0, 1, (0,)))})
+    second = patient_series("LUNG1-002", "NSCLC-Radiomics/LUNG1-002/a/b", 2)
+    write_seg(
+        raw / "NSCLC-Radiomics/LUNG1-002/a/c/1-1.dcm",
+        second,
+        {"Heart": frames((0, 1, 0, 1, (0,))), "GTV-1": frames(BOX)},
+    )
+    third = patient_series("LUNG1-003", "NSCLC-Radiomics/LUNG1-003/a/b", 3)
+    write_rtstruct(raw / "NSCLC-Radiomics/LUNG1-003/a/c/1-1.dcm", third, {"Lung-Left": BOX})
+    (raw / "NSCLC Radiomics Lung1.clinical-version3-Oct-2019.csv").write_text(
+        "PatientID,age,clinical.T.Stage,Clinical.N.Stage,Clinical.M.Stage,Overall.Stage,Histology,gender\n"
+        "LUNG1-001,78.75,2,3,0,IIIb,large cell,male\nLUNG1-002,83.8,5,4,3,I,NA,female\n"
+        "LUNG1-003,60,4,0,0,IIIb,nos,male\n"
+    )
+    result = ingest("nsclc-radiomics", raw, tmp_path / "out")
+    cases = {case.patient: case for case in result.cohort.cases}
+    case = cases["LUNG1-001"]
+    assert (case.t, case.n, case.m, case.edition, case.prefix) == (("T2",), ("N3",), ("M0",), "6", "c")
+    assert (case.subtype, case.clinical["stage"], case.clinical["sex"]) == ("large cell", "IIIb", "M")
+    for letter in "tnm":
+        assert getattr(cases["LUNG1-002"], letter) == categories(letter, "6")
+    assert result.report.unknown_codes == {"t": {"5": 1}, "n": {"4": 1}, "m": {"3": 1}}
+    for patient in ("LUNG1-001", "LUNG1-002"):
+        index = [own.patient for own in result.cohort.cases].index(patient)
+        np.testing.assert_array_equal(mask_of(result, index), painted((1, BOX)))
+        (lesion,) = cases[patient].lesions
+        assert (lesion.kind, lesion.label) == ("primary", 1)
+        assert lesion.center_mm == pytest.approx((10 - 4.5 * 0.8, 20 - 3 * 0.7, -207.5))
+        assert lesion.size_mm == pytest.approx((3.2, 2.1, 6.0))
+    assert cases["LUNG1-003"].mask is None
+    (rejection,) = result.rejections
+    assert (rejection.patient, rejection.rule) == ("LUNG1-003", "no-lesion-region")
+    assert "Lung-Left" in rejection.found
+
+
+def test_nsclc_radiogenomics(
+    raw: Path, tmp_path: Path, patient_series: Callable[..., Any], write_seg: Callable[..., Path]
+) -> None:
+    first = patient_series("R01-001", "NSCLC Radiogenomics/R01-001/ct/1", 1)
+    write_seg(raw / "NSCLC Radiogenomics/R01-001/ct/2/1-1.dcm", first, {"Segment 1": frames(BOX)})
+    patient_series("AMC-001", "NSCLC Radiogenomics/AMC-001/ct/1", 2)
+    (raw / "NSCLCR01Radiogenomic_DATA_LABELS_2018-05-22_1500-shifted.csv").write_text(
+        "Patient ID,Age at Histological Diagnosis,Gender,Smoking status,Histology ,Pathological T stage,"
+        "Pathological N stage,Pathological M stage\n"
+        "R01-001,66,Male,Former,Adenocarcinoma,T1a,N0,M0\n"
+        "AMC-001,34,Male,Nonsmoker,Adenocarcinoma,Not Collected,Not Collected,Not Collected\n"
+    )
+    result = ingest("nsclc-radiogenomics", raw, tmp_path / "out")
+    unknown, known = sorted(result.cohort.cases, key=lambda case: case.patient)
+    assert (known.t, known.edition, known.prefix, known.clinical["smoking"]) == (("T1a",), "7", "p", "former")
+    assert unknown.t == categories("t", "7")
+    assert (unknown.prefix, unknown.lesions) == ("p", ())
+    (lesion,) = known.lesions
+    assert lesion.kind == "primary"
+    assert not result.report.unknown_codes
+
+
+def test_folder(
+    raw: Path,
+    tmp_path: Path,
+    patient_series: Callable[..., Any],
+    write_rtstruct: Callable[..., Path],
+    write_seg: Callable[..., Path],
+) -> None:
+    first = patient_series("P1", "some/where", 1, PatientAge="058Y")
+    far = (10, 11, 9, 10, (3,))
+    write_rtstruct(raw / "anywhere" / "rt", first, {"Tumor": BOX, "Lymph node 7": far, "Heart": (0, 1, 0, 1, (0,))})
+    second = patient_series("P2", "else", 2)
+    write_seg(raw / "seg.dcm", second, {"lesions": frames(BOX, far)})
+    patient_series("P3", "third", 3)
+    (raw / "clinical.csv").write_text("patient,T,N,M\nP1,T1c,N1,M0\nP2,T2a,N0,MX\nP9,T1a,N0,M0\n")
+    result = ingest("folder", raw, tmp_path / "out")
+    cases = {case.patient: case for case in result.cohort.cases}
+    patients = [case.patient for case in result.cohort.cases]
+    assert cases["P1"].t == ("T1c",)
+    assert cases["P1"].clinical == {"age": 58.0, "sex": "F", "smoking": None}
+    assert [(lesion.kind, lesion.site, lesion.label) for lesion in cases["P1"].lesions] == [
+        ("primary", "Tumor", 1),
+        ("node", "Lymph node 7", 2),
+    ]
+    np.testing.assert_array_equal(mask_of(result, patients.index("P1")), painted((1, BOX), (2, far)))
+    # One region of two parts: two lesions.
+    assert [lesion.kind for lesion in cases["P2"].lesions] == ["primary", "nodule"]
+    np.testing.assert_array_equal(mask_of(result, patients.index("P2")), painted((1, BOX), (2, far)))
+    assert cases["P2"].m == categories("m", "8")
+    assert cases["P3"].t == categories("t", "8")
+    assert result.report.patients_without_images == ("P9",)
+    assert result.report.patients_without_row == ("P3",)
+    assert not result.rejections
+
+
+def test_folder_without_a_table(raw: Path, tmp_path: Path, patient_series: Callable[..., Any]) -> None:
+    patient_series("P1", "x", 1)
+    options = IngestOptions(source=SourceOptions(edition="9", prefix="p"))
+    result = ingest("folder", raw, tmp_path / "out", options)
+    (case,) = result.cohort.cases
+    assert [getattr(case, letter) for letter in "tnm"] == [categories(letter, "9") for letter in "tnm"]
+    assert (case.edition, case.prefix) == ("9", "p")
+    assert any("No clinical table" in note for note in result.report.notes)
+
+
+def test_annotations_that_do_not_fit_are_refused_alone(
+    raw: Path, tmp_path: Path, patient_series: Callable[..., Any], write_rtstruct: Callable[..., Path]
+) -> None:
+    first = patient_series("P1", "a", 1)
+    second = patient_series("P2", "b", 2)
+    write_rtstruct(raw / "outside", first, {"GTV": (3, 20, 2, 4, (1,))})
+    write_rtstruct(raw / "stranger", second, {"GTV": BOX})
+    other = write_rtstruct(raw / "of-another", first, {"GTV": BOX})
+    ds = pydicom.dcmread(other)
+    ds.PatientID = "P2"
+    ds.save_as(other)
+    for file in second.files:
+        file.unlink()
+    result = ingest("folder", raw, tmp_path / "out")
+    (case,) = result.cohort.cases
+    assert case.mask is None
+    assert {(r.rule, r.files) for r in result.rejections} == {
+        ("annotation-of-another-patient", ("of-another",)),
+        ("annotation-without-image", ("stranger",)),
+        ("mask-outside-volume", ("outside",)),
+    }
+
+
+def test_a_patient_with_contradicting_rows_is_refused(
+    raw: Path, tmp_path: Path, patient_series: Callable[..., Any]
+) -> None:
+    patient_series("P1", "a", 1)
+    patient_series("P2", "b", 2)
+    (raw / "clinical.csv").write_text("patient,T,N,M\nP1,T1c,N1,M0\nP1,T2a,N1,M0\nP2,T1a,N0,M0\n")
+    result = ingest("folder", raw, tmp_path / "out")
+    assert [case.patient for case in result.cohort.cases] == ["P2"]
+    (rejection,) = result.rejections
+    assert (rejection.patient, rejection.rule) == ("P1", "conflicting-clinical-rows")
+    assert "'T1c' and 'T2a'" in rejection.found
+    assert len(rejection.files) == 5

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from monai_staging.cohort.clinical import read_clinical, unknown_labels
+from monai_staging.errors import DataError, UsageError
+from monai_staging.tnm import categories
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_reads_a_table(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "clinical.csv",
+        "Patient ID,T Stage,N,M,Stage,Age,Gender,Smoking Status,Histology\n"
+        "P1,T2a,N0,M0,IB,61,Female,Nonsmoker,Adenocarcinoma\n"
+        "P2,2,1,X,,058Y,m,ex-smoker,\n",
+    )
+    table = read_clinical(path, edition="8")
+    first, second = table.labels["P1"], table.labels["P2"]
+    assert (first.t, first.n, first.m, first.edition, first.prefix) == (("T2a",), ("N0",), ("M0",), "8", "c")
+    assert first.subtype == "Adenocarcinoma"
+    assert first.clinical == {"age": 61.0, "sex": "F", "smoking": "never", "stage": "IB"}
+    assert (second.t, second.n, second.m) == (("T2a", "T2b"), ("N1",), categories("m", "8"))
+    assert second.subtype is None
+    assert second.clinical == {"age": 58.0, "sex": "M", "smoking": "former"}
+    assert not table.unknown_codes
+    assert not table.conflicts
+
+
+def test_unknown_codes_are_counted_and_never_guessed(tmp_path: Path) -> None:
+    # NSCLC-Radiomics has T 5, N 4 and M 3, whose meaning is not documented.
+    path = write(
+        tmp_path / "clinical.csv",
+        "PatientID,age,clinical.T.Stage,Clinical.N.Stage,Clinical.M.Stage,gender,smoking\n"
+        "A,70,5,4,3,female,1\nB,7O,5,0,0,?,\nC,NA,4,0,0,unknown,never\n",
+    )
+    table = read_clinical(path, edition="6")
+    assert table.unknown_codes == {"t": {"5": 2}, "n": {"4": 1}, "m": {"3": 1}, "age": {"7O": 1}, "smoking": {"1": 1}}
+    assert table.labels["A"].t == categories("t", "6")
+    assert table.labels["A"].clinical["smoking"] is None
+    assert table.labels["B"].n == ("N0",)
+    assert table.labels["C"].clinical == {"age": None, "sex": None, "smoking": "never"}
+
+
+def test_xlsx_with_a_full_width_header(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"NewPatientID": ["A0001"], "T-Stage": ["1c"], "N-Stage": [0], "\uff2d-Stage": ["1b"]})
+    frame.to_excel(tmp_path / "clinical.xlsx", index=False)
+    table = read_clinical(
+        tmp_path / "clinical.xlsx",
+        edition="8",
+        columns={"patient": "newpatientid"},
+        patient_id=lambda p: "Lung_Dx-" + p,
+    )
+    labels = table.labels["Lung_Dx-A0001"]
+    assert (labels.t, labels.n, labels.m) == (("T1c",), ("N0",), ("M1b",))
+
+
+def test_edition_and_prefix_of_a_row(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c.csv",
+        "case,t,n,m,edition,prefix\nA,T1a,N0,M0,7th,p\nB,pT1c,N0,M0,8,\nC,T1a,N0,M0,5th,\nD,T1a,N0,M0,,\n",
+    )
+    labels = read_clinical(path, edition="8").labels
+    assert (labels["A"].edition, labels["A"].prefix, labels["A"].t) == ("7", "p", ("T1a",))
+    assert (labels["B"].edition, labels["B"].prefix) == ("8", "p")
+    # Codes of an edition that is not known could mean anything.
+    for patient in "CD":
+        assert labels[patient] == unknown_labels("8", "c")
+    assert read_clinical(path, edition="8").unknown_codes == {"edition": {"5th": 1}}
+    assert read_clinical(path, edition="8", edition_column=False).labels["D"].t == ("T1a",)
+
+
+def test_pathological_columns_give_the_prefix(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c.csv", "Case ID,Pathological T stage,Pathological N stage,Pathological M stage\nA,T2a,N0,M0\n"
+    )
+    assert read_clinical(path, edition="7").labels["A"].prefix == "p"
+
+
+def test_rows_that_contradict_each_other_refuse_the_patient(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c.csv",
+        "patient,t,n,m\nA,T1a,N0,M0\nA,T2a,N0,M0\nB,T1a,N0,M0\nB,T1a,N0,M0,,\nC,pT1a,cN0,M0\n"
+        "D,T1a,N0,M0,shifted\n ,T1a,N0,M0\n",
+    )
+    table = read_clinical(path, edition="8")
+    assert set(table.labels) == {"B"}
+    assert "t 'T1a' and 'T2a'" in table.conflicts["A"]
+    assert "prefix" in table.conflicts["C"].lower()
+    assert "line 7" in table.conflicts["D"]
+    assert table.rows_without_patient == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "rule"),
+    [
+        ("patient,case,t\nA,A,T1a\n", {}, "several columns may hold patient"),
+        ("id,t\nA,T1a\n", {}, "no patient column"),
+        ("patient,t\nA,T1a\n", {"sex": "gender"}, "gender"),
+        ("patient,age\nA,60\n", {}, "T, N or M"),
+    ],
+)
+def test_refuses_columns_it_would_have_to_guess(tmp_path: Path, text: str, columns: dict[str, str], rule: str) -> None:
+    with pytest.raises((UsageError, DataError), match=rule):
+        read_clinical(write(tmp_path / "c.csv", text), edition="8", columns=columns)
+
+
+def test_real_table_of_nsclc_radiogenomics(shared_data: Path) -> None:
+    path = next((shared_data / "nsclc_radiogenomics").glob("*.csv"))
+    table = read_clinical(path, edition="7")
+    known = [labels for labels in table.labels.values() if len(labels.t) == 1]
+    assert len(table.labels) == 211
+    assert len(known) == 211 - 49  # "Not Collected"
+    assert sum(labels.t == ("T2a",) for labels in known) == 47
+    assert {labels.prefix for labels in table.labels.values()} == {"p"}
+    assert not table.unknown_codes

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monai_staging.cohort import Case
+from monai_staging.cohort.splits import Split, SplitOptions, split_cases, strata_of
+from monai_staging.errors import UsageError
+from monai_staging.tnm import categories
+
+T, N, M = (categories(letter, "8") for letter in "tnm")
+
+
+def make(patient: str, series: int, t: str | None = "T1a", n: str = "N0", m: str = "M0") -> Case:
+    return Case(patient, "1.2", f"1.2.{series}", "volumes/0.nii", T if t is None else (t,), (n,), (m,), "8")
+
+
+def parts(split: Split) -> dict[str, tuple[Case, ...]]:
+    return {"training": split.training, "validation": split.validation, "test": split.test}
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 25), st.sampled_from([None, *T]), st.sampled_from(N), st.sampled_from(M)),
+        min_size=1,
+        max_size=60,
+    ),
+    st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.9]),
+    st.sampled_from([0, 2, 3, 5, 10]),
+    st.integers(0, 3),
+    st.randoms(),
+)
+def test_patients_stay_together_and_nothing_is_lost(rows, test, folds, seed, random) -> None:  # type: ignore[no-untyped-def]
+    cases = [make(f"P{patient}", index, *labels) for index, (patient, *labels) in enumerate(rows)]
+    options = SplitOptions(test, folds, seed=seed)
+    split = split_cases(cases, options)
+    found = parts(split)
+    assert sorted(c.series for own in found.values() for c in own) == sorted(c.series for c in cases)
+    sides: dict[str, set[object]] = defaultdict(set)
+    for part, own in found.items():
+        for case in own:
+            sides[case.patient].add((part, case.fold))
+    assert all(len(side) == 1 for side in sides.values())
+    assert split.training
+    assert all(case.fold is None for case in split.test)
+    if split.folds:
+        assert {case.fold for case in split.training + split.validation} == set(range(split.folds))
+        assert {case.fold for case in split.validation} == {0}
+    patients = len(sides)
+    if test and patients >= 3:
+        assert split.test
+    if folds and split.folds < folds:
+        assert split.folds in (0, len({case.patient for case in split.training + split.validation}))
+    shuffled = list(cases)
+    random.shuffle(shuffled)
+    assert split_cases(shuffled, options) == split
+
+
+def test_parts_have_the_strata_s_proportions() -> None:
+    cases = [make(f"P{i}", i, t=("T1a", "T2a", "T3", "T4")[i % 4], m=("M0", "M1a")[i // 4 % 2]) for i in range(160)]
+    split = split_cases(cases, SplitOptions(0.25, 5))
+    counts = Counter((case.t, case.m) for case in split.test)
+    assert len(split.test) == 40
+    assert set(counts.values()) == {5}
+    for fold in range(5):
+        own = [case for case in split.training + split.validation if case.fold == fold]
+        assert set(Counter((case.t, case.m) for case in own).values()) == {3}
+
+
+def test_a_validation_fraction_instead_of_folds() -> None:
+    split = split_cases([make(f"P{i}", i) for i in range(50)], SplitOptions(0.2, 0, 0.1))
+    assert {part: len(own) for part, own in parts(split).items()} == {"training": 35, "validation": 5, "test": 10}
+    assert all(case.fold is None for case in split.training + split.validation)
+
+
+def test_another_seed_gives_another_split() -> None:
+    cases = [make(f"P{i}", i) for i in range(40)]
+    assert split_cases(cases, SplitOptions(seed=1)) != split_cases(cases, SplitOptions(seed=2))
+
+
+def test_rare_strata_are_merged() -> None:
+    cases = [make(f"A{i}", i, "T1a") for i in range(10)] + [make(f"B{i}", 100 + i, "T3", "N1", "M1a") for i in range(3)]
+    cases += [make("C", 200, "T3", "N2", "M1b"), make("D", 201, None, "N3", "M0")]
+    patients = sorted({case.patient for case in cases})
+    strata = strata_of(cases, patients, minimum=4, most=99)
+    assert min(Counter(strata.values()).values()) >= 4
+    # N is given up first: T3 with N1 and N2 have M1 in common.
+    assert strata["B0"] == strata["C"] != strata["A0"]
+    assert len(set(strata_of(cases, patients, minimum=1, most=2).values())) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"test": 1.0}, {"test": -0.1}, {"folds": 1}, {"folds": -2}, {"folds": 5, "validation": 0.1}, {"seed": -1},
+     {"test": 0.6, "folds": 0, "validation": 0.4}],
+)  # fmt: skip
+def test_refuses_options_that_make_no_sense(options: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        SplitOptions(**options)  # type: ignore[arg-type]
