@@ -1,0 +1,1 @@
+"""Transforms: MONAI array transforms and their dictionary twins, one concept a module."""

@@ -1,0 +1,177 @@
+"""Patches out of volumes on disk: around lesions and elsewhere, without reading the volume."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Randomizable
+from monai.utils import ensure_tuple_rep
+
+from monai_staging.cohort.volume import read_patch
+from monai_staging.errors import DataError, UsageError
+from monai_staging.transforms.grid import Affine, plan_grid
+from monai_staging.transforms.loading import map_file
+from monai_staging.transforms.resample import as_tensor, resample
+
+Vector = npt.NDArray[np.float64]
+
+
+class RandPatchesd(Randomizable, MapTransform):
+    """Random patches of a memory-mapped volume, and of its masks, a part of them around lesions.
+
+    A patch around a lesion is centred on one drawn at random from the item's lesions, moved by up to ``jitter_mm``
+    along each axis. The others are drawn uniformly from where a patch lies wholly inside the volume (along an axis that
+    is too short for one: centred). With ``spacing_mm`` patches lie on an RAS grid of that spacing; without, they are
+    the file's own voxels. In both cases only the pages of the file that the patch lies on are read.
+
+    Args:
+        keys: paths of volumes of one grid; the first says where patches lie.
+        size: voxels of a patch along its three axes.
+        spacing_mm: of the patches along x, y, z; None for the file's voxels in the file's orientation.
+        count: patches per item.
+        lesion_fraction: probability that a patch is around a lesion; without lesions, all patches are elsewhere.
+        jitter_mm: largest distance of the patch's centre from the lesion's, along each axis.
+        mask_keys: those of the keys that are masks: nearest voxel, padded with 0, kept as int16.
+        lesions_key: where an item has its lesions, each a mapping (or object) with ``center_mm`` (RAS).
+        kinds: kinds of lesions to draw from; all where it is None.
+        center_key: where a patch's centre goes (RAS mm, (3,) float32).
+        pad_value: of what lies outside the volume, HU.
+        root: folder that relative paths start from.
+
+    Returns:
+        As MONAI's random crops: a list of ``count`` items, each with all that the item had, its keys now
+        ``(1, *size)``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        size: Sequence[int] | int,
+        spacing_mm: float | Sequence[float] | None = None,
+        count: int = 1,
+        lesion_fraction: float = 0.5,
+        jitter_mm: float = 8.0,
+        mask_keys: KeysCollection = (),
+        lesions_key: str = "lesions",
+        kinds: Sequence[str] | None = None,
+        center_key: str = "patch_center_mm",
+        pad_value: int = -1024,
+        root: str | PathLike[str] | None = None,
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        self.size = np.asarray(ensure_tuple_rep(size, 3), dtype=int)
+        self.spacing_mm = None if spacing_mm is None else tuple(float(s) for s in ensure_tuple_rep(spacing_mm, 3))
+        if (self.size < 1).any() or count < 1 or (self.spacing_mm is not None and min(self.spacing_mm) <= 0):
+            raise UsageError(
+                f"RandPatchesd: size, spacing and count must be positive, found {size}, {spacing_mm}, {count}"
+            )
+        if not 0 <= lesion_fraction <= 1 or jitter_mm < 0:
+            raise UsageError(
+                f"RandPatchesd: lesion_fraction must be in [0, 1] and jitter_mm not negative, "
+                f"found {lesion_fraction} and {jitter_mm}"
+            )
+        self.count = count
+        self.lesion_fraction = lesion_fraction
+        self.jitter_mm = jitter_mm
+        self.masks = {mask_keys} if isinstance(mask_keys, str) else set(mask_keys)  # type: ignore[arg-type]
+        self.lesions_key = lesions_key
+        self.kinds = None if kinds is None else set(kinds)
+        self.center_key = center_key
+        self.pad_value = pad_value
+        self.root = Path(root) if root is not None else Path()
+        self.centers: list[Vector] = []
+
+    def randomize(self, data: tuple[Sequence[Vector], tuple[int, ...], Affine]) -> None:
+        """Draws the patches' centres: lesions' centres (RAS mm), the volume's shape and its affine are given."""
+        lesions, shape, affine = data
+        extent = self._extent_voxels(affine)
+        free = np.maximum(np.asarray(shape) - extent, 0)
+        start = np.where(np.asarray(shape) > extent, extent / 2 - 0.5, (np.asarray(shape) - 1) / 2)
+        self.centers = []
+        for _ in range(self.count):
+            # Always the same draws, so that the random state does not depend on what an item holds.
+            chance, pick = self.R.random(2)
+            jitter, place = self.R.uniform(-1, 1, 3), self.R.random(3)
+            if len(lesions) and chance < self.lesion_fraction:
+                center = lesions[int(pick * len(lesions))] + jitter * self.jitter_mm
+            else:
+                center = affine[:3, :3] @ (start + place * free) + affine[:3, 3]
+            self.centers.append(center)
+
+    def _extent_voxels(self, affine: Affine) -> Vector:
+        """How many voxels of the file a patch covers along each of the file's axes."""
+        if self.spacing_mm is None:
+            return self.size.astype(float)
+        matrix: Vector = affine[:3, :3]
+        voxel_mm = np.linalg.norm(matrix, axis=0)
+        extent: Vector = np.abs(matrix / voxel_mm).T @ (self.size * np.asarray(self.spacing_mm)) / voxel_mm
+        return extent
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
+        """Draws and reads the patches.
+
+        Raises:
+            DataError: a key that is no path, or files of different grids.
+        """
+        paths = {key: self._path(key, data[key]) for key in self.key_iterator(dict(data))}
+        first = next(iter(paths))
+        shape, affine = self._geometry(first, paths)
+        self.randomize((self._lesions(data), shape, affine))
+        items = []
+        for center in self.centers:
+            item = dict(data)
+            for key, path in paths.items():
+                item[key] = self._read(path, key in self.masks, affine, center)
+            item[self.center_key] = torch.tensor(center, dtype=torch.float32)
+            items.append(item)
+        return items
+
+    def _path(self, key: Hashable, value: Any) -> Path:
+        if not isinstance(value, (str, PathLike)):
+            raise DataError(f"RandPatchesd: {key} must be a path, found a {type(value).__name__}")
+        return self.root / value
+
+    def _geometry(self, first: Hashable, paths: Mapping[Hashable, Path]) -> tuple[tuple[int, ...], Affine]:
+        grids = {key: map_file(path, key in self.masks) for key, path in paths.items()}
+        array, affine = grids[first]
+        for key, (other, other_affine) in grids.items():
+            if other.shape != array.shape or not np.allclose(other_affine, affine, atol=1e-3):
+                raise DataError(
+                    f"RandPatchesd: {key} must lie on the grid of {first} (shape {array.shape}), found shape "
+                    f"{other.shape} and an affine that differs by {np.abs(other_affine - affine).max():.3g}"
+                )
+        return array.shape, affine
+
+    def _lesions(self, data: Mapping[Hashable, Any]) -> list[Vector]:
+        points = []
+        for lesion in data.get(self.lesions_key) or ():
+            field = lesion.get if isinstance(lesion, Mapping) else lambda name, owner=lesion: getattr(owner, name, None)
+            if self.kinds is None or field("kind") in self.kinds:
+                points.append(np.asarray(field("center_mm"), dtype=np.float64))
+        return points
+
+    def _read(self, path: Path, mask: bool, affine: Affine, center: Vector) -> MetaTensor:
+        pad = 0 if mask else self.pad_value
+        if self.spacing_mm is None:
+            voxel = np.linalg.solve(affine[:3, :3], center - affine[:3, 3])
+            start = np.rint(voxel - (self.size - 1) / 2).astype(int)
+            patch = read_patch(path, start.tolist(), self.size.tolist(), pad=pad)
+            corner = affine.copy()
+            corner[:3, 3] = affine[:3, :3] @ start + affine[:3, 3]
+            tensor = as_tensor(patch)
+            tensor = tensor.to(torch.int16) if mask else tensor.float()
+            return MetaTensor(tensor[None], affine=torch.from_numpy(corner))
+        array, _ = map_file(path, mask)
+        x, y, z = center
+        grid = plan_grid(array.shape, affine, self.spacing_mm, tuple(self.size), (x, y, z))  # type: ignore[arg-type]
+        tensor = resample(array, affine, grid, "nearest" if mask else "linear", pad_value=pad)
+        tensor = tensor.to(torch.int16) if mask else tensor
+        return MetaTensor(tensor[None], affine=torch.from_numpy(grid.affine))
