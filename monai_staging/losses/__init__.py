@@ -1,0 +1,1 @@
+"""Losses for labels that may be unknown or known only as a set."""

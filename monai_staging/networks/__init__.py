@@ -1,0 +1,1 @@
+"""Networks: backbones, attention pooling and the heads on them."""

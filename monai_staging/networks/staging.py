@@ -1,0 +1,230 @@
+"""The staging network: a backbone over axial slices, gated attention over the slices, one head per letter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_staging.errors import UsageError
+from monai_staging.networks.attention import GatedAttentionPool
+from monai_staging.networks.backbones import build_backbone
+from monai_staging.networks.neck import PyramidNeck
+from monai_staging.networks.size_prior import SizePrior
+
+LETTERS = ("t", "n", "m")
+
+
+class StagingOutput(NamedTuple):
+    """What a staging network knows about a batch of B studies of S slices.
+
+    Attributes:
+        logits: (B, classes of T + N + M), unnormalised log-probabilities in that order.
+        attention: (B, 3, S'), how much T, N and M look at each slice; each row sums to 1. S' is S, or with a 3-D
+            backbone the depth of its map.
+        presence: (B, kinds, X', Y', S'), logit of a lesion in each cell; trained where a cohort has lesions, a free
+            feature elsewhere.
+        diameter_mm: of the same shape, in-plane diameter in mm of the lesion, if there is one.
+        side: (B, 2), probability that the primary is in the left, right half.
+    """
+
+    logits: Tensor
+    attention: Tensor
+    presence: Tensor
+    diameter_mm: Tensor
+    side: Tensor
+
+
+class SliceContext(nn.Module):
+    """Lets a slice see its neighbours: residual depthwise convolution along the slice axis, then a pointwise mixing.
+
+    Args:
+        features: size F of a slice's token.
+        kernel: how many slices are seen together, odd.
+    """
+
+    def __init__(self, features: int, kernel: int = 5) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(features)
+        self.depthwise = nn.Conv1d(features, features, kernel, padding=kernel // 2, groups=features)
+        self.pointwise = nn.Linear(features, features)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Maps (B, S, F) to (B, S, F)."""
+        mixed = self.depthwise(self.norm(tokens).transpose(1, 2)).transpose(1, 2)
+        return tokens + self.pointwise(functional.gelu(mixed))
+
+
+class StagingNetwork(nn.Module):
+    """T, N and M of a study from its axial slices.
+
+    Every slice goes through the backbone, whose scales a neck joins to one coarse map. A cell of the map says whether
+    it lies in a primary, node or metastasis, and how large that is: lesions that somebody outlined are shown to the
+    network, which takes far fewer patients than labels alone.
+
+    Each half of the body (left, right of the grid's centre) becomes one token a slice. The half with the larger primary
+    is called *ipsilateral*, and tokens are reordered to (ipsilateral, contralateral), because N and M1a are defined
+    relative to the side of the primary and a network should not have to learn that from labels. Gated attention (Ilse
+    et al., 2018) pools the slices once per letter, with a head start for slices where the map sees a lesion, and T
+    starts from what the edition's rule makes of the measured size (:class:`SizePrior`).
+
+    With ``spatial_dims=3`` the backbone sees the whole volume and the depth of its map takes the part of the slices.
+
+    Args:
+        network: name of the backbone, one of ``monai_staging.networks.backbones.NETWORKS``.
+        classes: categories per letter, ``{"t": [...], "n": [...], "m": [...]}``.
+        in_channels: HU windows per slice.
+        spatial_dims: 2 (slices) or 3 (volume).
+        width: scales the backbone's channels.
+        features: channels of the neck's map and size of a token.
+        kinds: lesion kinds that the map predicts; the first is the primary.
+        depth_mm: height of the grid, slices times their spacing.
+        clinical_features: length of the clinical vector joined before the heads; 0 for none.
+        edition: of the TNM, for the rule of sizes.
+        dropout: before each head.
+        weights: local file with the backbone's weights.
+        channels_last: runs the backbone in channels-last memory, faster on most hardware.
+
+    Raises:
+        UsageError: a letter without classes, or a backbone that is not known.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        classes: Mapping[str, Sequence[str]],
+        in_channels: int = 3,
+        spatial_dims: int = 2,
+        width: float = 1.0,
+        features: int = 96,
+        kinds: Sequence[str] = ("primary", "node", "metastasis"),
+        depth_mm: float = 320.0,
+        clinical_features: int = 0,
+        edition: str = "8",
+        dropout: float = 0.2,
+        weights: str | None = None,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        missing = [letter for letter in LETTERS if not classes.get(letter)]
+        if missing:
+            raise UsageError(f"StagingNetwork: classes are needed for t, n and m; found none for {missing}")
+        self.classes = {letter: tuple(classes[letter]) for letter in LETTERS}
+        self.kinds = tuple(kinds)
+        self.spatial_dims = spatial_dims
+        self.depth_mm = float(depth_mm)
+        self.clinical_features = clinical_features
+        self.backbone = build_backbone(
+            network, spatial_dims=spatial_dims, in_channels=in_channels, width=width, weights=weights
+        )
+        self.neck = PyramidNeck(self.backbone, spatial_dims, in_channels, features)
+        if channels_last:
+            memory_format = torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
+            self.backbone.to(memory_format=memory_format)  # type: ignore[call-overload]
+        self.presence = nn.Linear(features, len(self.kinds))
+        self.diameter = nn.Linear(features, len(self.kinds))
+        # Hardly a cell holds a lesion: starting from there keeps the first steps calm (Lin et al., 2017, focal loss).
+        nn.init.constant_(self.presence.bias, -4.0)
+        nn.init.constant_(self.diameter.bias, 2.0)
+        self.token = nn.Sequential(nn.Linear(2 * features + len(self.kinds), features), nn.GELU())
+        self.height = nn.Linear(2, features)
+        self.context = nn.Sequential(SliceContext(features), SliceContext(features))
+        self.pool = GatedAttentionPool(2 * features, hidden=features, heads=len(LETTERS))
+        # Attention starts where the lesion map sees something: T at primaries, N at nodes, M at metastases.
+        self.evidence = nn.Linear(len(self.kinds), len(LETTERS), bias=False)
+        with torch.no_grad():
+            self.evidence.weight.copy_(6 * torch.eye(len(LETTERS), len(self.kinds)))
+        self.norm = nn.LayerNorm(2 * features)
+        self.size_prior = SizePrior(self.classes["t"], edition)
+        joined = 2 * features + 6 * len(self.kinds) + 1 + clinical_features
+        self.heads = nn.ModuleDict(
+            {
+                letter: nn.Sequential(
+                    nn.Dropout(dropout),
+                    nn.Linear(joined, features),
+                    nn.GELU(),
+                    nn.Dropout(dropout),
+                    nn.Linear(features, len(self.classes[letter])),
+                )
+                for letter in LETTERS
+            }
+        )
+
+    def slice_maps(self, image: Tensor) -> Tensor:
+        """The neck's map of every slice: (B, C, X, Y, S) to (B, S', X', Y', features)."""
+        batch, channels, size_x, size_y, slices = image.shape
+        if self.spatial_dims == 2:
+            stack = image.permute(0, 4, 1, 2, 3).reshape(batch * slices, channels, size_x, size_y)
+            maps = self.neck(self.backbone.pyramid(stack)).permute(0, 2, 3, 1)
+            return maps.reshape(batch, slices, *maps.shape[1:])
+        maps = self.neck(self.backbone.pyramid(image))
+        return maps.permute(0, 4, 2, 3, 1)
+
+    @staticmethod
+    def _halves(maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Left and right half of maps (B, S, X, Y, F); an odd middle column belongs to both.
+
+        The X axis of our grids runs from the patient's left to the right (RAS), so the first half is the left one.
+        """
+        middle = maps.shape[2] // 2
+        return maps[:, :, : maps.shape[2] - middle], maps[:, :, middle:]
+
+    def details(self, image: Tensor, clinical: Tensor | None = None) -> StagingOutput:
+        """Everything the network knows; see :class:`StagingOutput`.
+
+        Args:
+            image: (B, C, X, Y, S) windowed HU in 0..1 on an RAS grid.
+            clinical: (B, clinical_features); zeros (nothing known) where it is left out.
+        """
+        maps = self.slice_maps(image)
+        # In cm inside, so that the values are of order one.
+        presence = self.presence(maps).float()
+        diameter = functional.softplus(self.diameter(maps).float())
+        # Steep, so that a lesion the network is fairly sure of counts with its whole size.
+        gate = torch.sigmoid(4 * presence)
+        profile = torch.stack([half.amax(dim=(2, 3)) for half in self._halves(gate * diameter)], dim=1)
+        primary = torch.stack([half.amax(dim=(2, 3)) for half in self._halves(gate[..., :1])], dim=1)
+        evidence = torch.stack([half.amax(dim=(2, 3)) for half in self._halves(torch.sigmoid(presence))], dim=1)
+        pooled = [torch.cat([half.mean(dim=(2, 3)), half.amax(dim=(2, 3))], dim=-1) for half in self._halves(maps)]
+        tokens = self.token(torch.cat([torch.stack(pooled, dim=1), profile.to(maps.dtype)], dim=-1))
+        batch, _, slices, features = tokens.shape
+        # Height in the scan, from -1 at the lowest slice to 1 at the highest.
+        height = torch.linspace(-1, 1, slices, device=tokens.device, dtype=tokens.dtype)
+        tokens = tokens + self.height(torch.stack([height, height**2], dim=-1))
+        tokens = self.context(tokens.reshape(batch * 2, slices, features)).reshape(batch, 2, slices, features)
+        side = torch.softmax(4 * profile[..., 0].amax(dim=2), dim=1)
+        # How far the primary reaches along the body: through so many slices.
+        reach = self._by_side(primary, side)[0].sum(dim=(1, 2)) * (self.depth_mm / slices / 10)
+        prior = self.evidence(evidence.amax(dim=1)).transpose(1, 2)
+        attended, attention = self.pool(torch.cat(self._by_side(tokens, side), dim=-1), prior=prior)
+        sizes = torch.cat(self._by_side(profile, side), dim=-1)
+        likely = torch.cat(self._by_side(evidence, side), dim=-1).amax(dim=1)
+        summary = torch.cat([sizes.amax(dim=1), 4 * sizes.mean(dim=1), likely, reach[:, None]], dim=-1)
+        if self.clinical_features:
+            if clinical is None:
+                clinical = image.new_zeros(batch, self.clinical_features)
+            summary = torch.cat([summary, clinical.to(summary.dtype)], dim=-1)
+        attended = self.norm(attended).to(summary.dtype)
+        logits = [
+            head(torch.cat([attended[:, index], summary], dim=-1)).float()
+            for index, head in enumerate(self.heads.values())
+        ]
+        logits[0] = logits[0] + self.size_prior(10 * torch.maximum(sizes[..., 0].amax(dim=1), reach))
+        presence, diameter = (values.permute(0, 4, 2, 3, 1) for values in (presence, diameter))
+        return StagingOutput(torch.cat(logits, dim=1), attention, presence, 10 * diameter, side)
+
+    @staticmethod
+    def _by_side(values: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+        """Reorders (B, left|right, S, F) to ipsilateral and contralateral, weighted by the probability of the side."""
+        weight = side.to(values.dtype)[:, :, None, None]
+        left, right = values[:, 0], values[:, 1]
+        ipsilateral = weight[:, 0] * left + weight[:, 1] * right
+        return ipsilateral, left + right - ipsilateral
+
+    def forward(self, image: Tensor, clinical: Tensor | None = None, details: bool = False) -> Tensor | StagingOutput:
+        """Logits (B, classes of T + N + M), or all of :class:`StagingOutput` where ``details`` is set."""
+        output = self.details(image, clinical)
+        return output if details else output.logits

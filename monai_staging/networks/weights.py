@@ -1,0 +1,41 @@
+"""Weights of a whole network, from a file of ours."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
+
+from monai_staging.errors import DataError
+from monai_staging.networks.backbones import read_state_dict
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_weights(network: Network, path: str | os.PathLike[str]) -> Network:
+    """Loads a state dict (``weights_only=True``), all of it or nothing, and returns the network.
+
+    Half-precision files are widened to the network's own precision.
+
+    Args:
+        network: gets the weights.
+        path: the state dict, plain or under ``"state_dict"`` or ``"model"``.
+
+    Raises:
+        DataError: no such file, not a state dict, or of another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(
+            f"Weights {path}: no such file. Train the network first, or name another file with --weights PATH."
+        )
+    try:
+        network.load_state_dict(read_state_dict(path))
+    except RuntimeError as error:
+        raise DataError(
+            f"Weights {path}: are of another network; give the --network, --width and --classes they were trained "
+            f"with. {error}"
+        ) from error
+    return network

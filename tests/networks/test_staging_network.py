@@ -1,0 +1,80 @@
+"""The staging network's shapes, symmetries and exports."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monai_staging.errors import DataError, UsageError
+from monai_staging.networks.staging import StagingNetwork, StagingOutput
+from monai_staging.networks.weights import load_weights
+
+CLASSES = {"t": ["T1a", "T1b", "T2a", "T4"], "n": ["N0", "N1", "N2", "N3"], "m": ["M0", "M1a", "M1b"]}
+
+
+def network(name: str = "resnet10", **settings: object) -> StagingNetwork:
+    torch.manual_seed(0)
+    return StagingNetwork(name, CLASSES, width=0.125, features=16, **settings).eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg11", "vgg16_bn", "resnet10", "resnet50"])
+def test_every_family_gives_letters_attention_and_lesions(name: str) -> None:
+    output = network(name)(torch.rand(2, 3, 64, 64, 5), details=True)
+    assert isinstance(output, StagingOutput)
+    assert output.logits.shape == (2, 11) and output.logits.dtype == torch.float32
+    assert output.attention.shape == (2, 3, 5)
+    torch.testing.assert_close(output.attention.sum(-1), torch.ones(2, 3))
+    assert output.presence.shape == output.diameter_mm.shape
+    assert output.presence.shape[:2] == (2, 3) and output.presence.shape[4] == 5
+    torch.testing.assert_close(output.side.sum(1), torch.ones(2))
+
+
+def test_a_volume_backbone_works_on_the_whole_study() -> None:
+    output = network(spatial_dims=3)(torch.rand(1, 3, 64, 64, 32), details=True)
+    assert output.logits.shape == (1, 11)
+    assert output.attention.shape[:2] == (1, 3)
+
+
+def test_a_study_does_not_depend_on_its_batch() -> None:
+    net = network()
+    images = torch.rand(3, 3, 64, 64, 4)
+    torch.testing.assert_close(net(images)[1:2], net(images[1:2]), atol=1e-5, rtol=1e-5)
+
+
+def test_clinical_variables_count_and_may_be_missing() -> None:
+    net = network(clinical_features=7)
+    image, nothing = torch.rand(1, 3, 64, 64, 4), torch.zeros(1, 7)
+    torch.testing.assert_close(net(image), net(image, nothing))
+    assert not torch.allclose(net(image), net(image, nothing + 1))
+
+
+def test_the_half_with_the_larger_primary_is_the_ipsilateral_one() -> None:
+    values = torch.arange(8.0).reshape(1, 2, 2, 2)
+    ipsilateral, contralateral = StagingNetwork._by_side(values, torch.tensor([[0.0, 1.0]]))
+    assert torch.equal(ipsilateral, values[:, 1]) and torch.equal(contralateral, values[:, 0])
+
+
+def test_a_traced_network_is_the_network() -> None:
+    net = network()
+    traced = torch.jit.trace(net, torch.rand(1, 3, 64, 64, 4))
+    image = torch.rand(2, 3, 64, 64, 4)
+    torch.testing.assert_close(traced(image), net(image), atol=1e-4, rtol=1e-4)
+
+
+def test_weights_come_back_and_those_of_another_network_are_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    net = network()
+    half = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
+    torch.save(half, tmp_path / "half.pt")
+    torch.manual_seed(1)
+    other = load_weights(StagingNetwork("resnet10", CLASSES, width=0.125, features=16), tmp_path / "half.pt").eval()
+    image = torch.rand(1, 3, 64, 64, 4)
+    torch.testing.assert_close(other(image), net(image), atol=0.05, rtol=0.05)
+    with pytest.raises(DataError, match="another network"):
+        load_weights(StagingNetwork("resnet10", CLASSES, width=0.25, features=16), tmp_path / "half.pt")
+    with pytest.raises(DataError, match="no such file"):
+        load_weights(net, tmp_path / "none.pt")
+
+
+def test_a_letter_without_classes_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"\['m'\]"):
+        StagingNetwork("resnet10", {"t": ["T1"], "n": ["N0"]})
