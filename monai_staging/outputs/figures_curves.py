@@ -1,0 +1,202 @@
+"""ROC curves, reliability diagrams and training curves."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from monai_staging.metrics import calibration
+from monai_staging.metrics.classification import class_auroc
+from monai_staging.metrics.intervals import Estimate, FloatArray, patient_bootstrap
+from monai_staging.metrics.levels import LEVEL_TITLES, Level
+from monai_staging.outputs.figures import colour, figure_file, headline, line_style
+
+
+def roc_points(positive: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """ROC curve of one class: a point at each distinct score.
+
+    Args:
+        positive: (rows) whether the row is of the class; both kinds occur.
+        scores: (rows) the larger, the more of the class.
+
+    Returns:
+        (points) false-positive rate and (points) true-positive rate, both from 0 to 1.
+    """
+    order = np.argsort(-scores, kind="stable")
+    hits = np.asarray(positive, dtype=bool)[order]
+    last = np.append(np.diff(scores[order]) != 0, True)
+    true = np.concatenate([[0], np.cumsum(hits)[last]])
+    false = np.concatenate([[0], np.cumsum(~hits)[last]])
+    return false / false[-1], true / true[-1]
+
+
+def roc_figure(
+    path: str | os.PathLike[str],
+    level: Level,
+    patients: Sequence[str],
+    *,
+    macro: Estimate | None = None,
+    subtitle: str = "",
+    seed: int = 0,
+    n_boot: int = 1000,
+) -> Path:
+    """One-vs-rest ROC curves of one level, each with its area and 95 % patient-bootstrap interval.
+
+    A class without a positive or a negative among the known rows has no curve and is named as such. With two classes
+    only the second is drawn, since the first is its mirror image.
+
+    Args:
+        path: the PNG to write.
+        level: predictions and truth.
+        patients: (rows) whose each row is.
+        macro: the macro average, for the line beneath the title.
+        subtitle: what the data is.
+        seed: of the resampling.
+        n_boot: how many resamples.
+    """
+    level = level.occurring()
+    known = level.known
+    truth, scores = level.truth[known], level.probabilities[known]
+    names = np.asarray(patients)[known]
+    classes = [1] if len(level.classes) == 2 else range(len(level.classes))
+    many = len(level.classes) > 6
+    with figure_file(path, 5.6 + 3.0 * many, 5.9) as figure:
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+        without = []
+        for place, index in enumerate(classes):
+            positive = truth == index
+            if not 0 < positive.sum() < len(truth):
+                without.append(level.classes[index])
+                continue
+            area = patient_bootstrap(class_auroc, names, positive, scores[:, index], n=n_boot, seed=seed, weighted=True)
+            axes.plot(
+                *roc_points(positive, scores[:, index]),
+                color=colour(place),
+                linestyle=line_style(place),
+                label=f"{level.classes[index]}  {area.text()}  n={int(positive.sum())}",
+            )
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        axes.set_xlabel("1 - specificity")
+        axes.set_ylabel("sensitivity")
+        axes.grid(color="#E6E6E6", linewidth=0.8)
+        if axes.get_legend_handles_labels()[0]:
+            title = "AUROC [95 % interval], patients"
+            if many:
+                axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title=title, alignment="left")
+            else:
+                axes.legend(loc="lower right", title=title, alignment="left")
+        notes = [subtitle]
+        if macro is not None and not math.isnan(macro.value):
+            notes.append(f"macro AUROC {macro.text()}, {macro.n} patients")
+        if without:
+            notes.append(f"no curve (class absent or alone): {', '.join(without)}")
+        rest = "one class against the rest" if len(level.classes) != 2 else " against ".join(reversed(level.classes))
+        headline(axes, f"{LEVEL_TITLES[level.name]}: {rest}", "\n".join(filter(None, notes)))
+    return Path(path)
+
+
+def reliability_figure(
+    path: str | os.PathLike[str], level: Level, *, ece: Estimate | None = None, subtitle: str = ""
+) -> Path:
+    """Reliability diagram of the most probable class, over a histogram of the confidences.
+
+    Bars on the points are 95 % Wilson intervals of the share right in each bin.
+
+    Args:
+        path: the PNG to write.
+        level: predictions and truth.
+        ece: the expected calibration error, for the line beneath the title.
+        subtitle: what the data is.
+    """
+    known = level.known
+    with figure_file(path, 5.2, 6.4) as figure:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+        upper.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=1, linestyle=(0, (2, 2)))
+        if known.any():
+            confidence, correct = calibration.top_label(level.truth[known], level.probabilities[known])
+            _draw_reliability(upper, calibration.reliability_bins(confidence, correct))
+            lower.hist(confidence, bins=np.linspace(0, 1, 21), color=colour(0), alpha=0.75)
+        upper.set(xlim=(0, 1), ylim=(-0.02, 1.02))
+        upper.set_ylabel("share right")
+        upper.grid(color="#E6E6E6", linewidth=0.8)
+        lower.set_xlabel("probability of the predicted class")
+        lower.set_ylabel("count")
+        lower.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+        notes = [subtitle]
+        if ece is not None and not math.isnan(ece.value):
+            notes.append(f"expected calibration error {ece.text()}, {ece.n} patients")
+        headline(upper, f"{LEVEL_TITLES[level.name]}: reliability", "\n".join(filter(None, notes)))
+    return Path(path)
+
+
+def training_figure(
+    path: str | os.PathLike[str],
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    epochs: Sequence[int] | None = None,
+    subtitle: str = "",
+) -> Path:
+    """Training curves: one panel for each quantity, one line for each part of the data.
+
+    Args:
+        path: the PNG to write.
+        curves: quantity to part to values, one an epoch: ``{"loss": {"training": [...], "validation": [...]}}``; NaN
+            leaves a gap.
+        epochs: (epochs) their numbers; 1, 2, ... by default.
+        subtitle: what the data is.
+    """
+    with figure_file(path, 0.8 + 3.8 * max(1, len(curves)), 3.8) as figure:
+        panels = figure.subplots(1, max(1, len(curves)), squeeze=False)[0]
+        for axes, (quantity, parts) in zip(panels, curves.items(), strict=False):
+            for index, (part, values) in enumerate(parts.items()):
+                numbers = list(epochs)[: len(values)] if epochs is not None else range(1, len(values) + 1)
+                marker = "o" if len(values) < 20 else ""
+                axes.plot(
+                    numbers,
+                    values,
+                    color=colour(index),
+                    linestyle=line_style(index),
+                    marker=marker,
+                    markersize=3.5,
+                    label=part,
+                )
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+            axes.grid(color="#E6E6E6", linewidth=0.8)
+            headline(axes, quantity, subtitle if axes is panels[0] else " " if subtitle else "")
+            if len(parts) > 1:
+                axes.legend()
+    return Path(path)
+
+
+def _draw_reliability(axes: Axes, bins: calibration.ReliabilityBins) -> None:
+    filled = bins.counts > 0
+    share, counts = bins.accuracy[filled], bins.counts[filled]
+    low, high = _wilson(share, counts)
+    axes.errorbar(
+        bins.confidence[filled],
+        share,
+        yerr=[np.clip(share - low, 0, None), np.clip(high - share, 0, None)],
+        color=colour(0),
+        marker="o",
+        markersize=6,
+        linewidth=1.4,
+        elinewidth=1,
+        capsize=3,
+    )
+
+
+def _wilson(
+    share: FloatArray, counts: FloatArray | np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> tuple[FloatArray, FloatArray]:
+    z = 1.959964
+    centre = (share + z**2 / (2 * counts)) / (1 + z**2 / counts)
+    half = z * np.sqrt(share * (1 - share) / counts + z**2 / (4 * counts**2)) / (1 + z**2 / counts)
+    return centre - half, centre + half

@@ -1,0 +1,1 @@
+"""What Ignite engines need beyond MONAI's: batches, inference, checkpoints, determinism, stopping."""

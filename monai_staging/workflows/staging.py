@@ -1,0 +1,195 @@
+"""What the staging bundle's engines need beyond MONAI's: data list, batch, loss and the score that picks a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.engines import PrepareBatch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_staging.cohort import load_cohort
+from monai_staging.cohort.audit import refuse_leaks
+from monai_staging.cohort.privacy import case_name, load_key
+from monai_staging.errors import DataError
+from monai_staging.metrics.levels import label_counts
+from monai_staging.networks.staging import LETTERS, StagingOutput
+
+# Between the categories of a set that travels through a batch as one string.
+SEPARATOR = "|"
+PARTS = ("training", "validation", "test")
+
+
+def join_set(categories: Sequence[str]) -> str:
+    """A set of categories as one string that survives batching: ``["T1a", "T1b"]`` to ``"T1a|T1b"``."""
+    return SEPARATOR.join(categories)
+
+
+def split_set(text: str) -> tuple[str, ...]:
+    """Inverse of :func:`join_set`."""
+    return tuple(text.split(SEPARATOR))
+
+
+def staging_datalist(
+    dataset_dir: str | os.PathLike[str],
+    part: str | Sequence[str],
+    kinds: Sequence[str] = ("primary", "node", "metastasis"),
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """The cases of one or several parts of a cohort, as MONAI data dictionaries.
+
+    Args:
+        dataset_dir: the cohort's folder.
+        part: ``training``, ``validation``, ``test`` or a list of them.
+        kinds: lesion kinds whose map is learned. A kind counts as annotated in every case with lesions if any case
+            of the cohort has one: a reader who outlined nodes somewhere looked for nodes everywhere.
+        limit: at most so many cases, for quick tries.
+
+    Returns:
+        One dictionary a case: ``image`` (absolute path), ``case`` (keyed hash, never the patient), ``lesions``, ``t``,
+        ``n``, ``m`` (lists of categories still possible), ``t_set`` and so on (the same as one string), ``edition``,
+        ``prefix``, ``clinical``, ``lesion_known`` (float per kind).
+
+    Raises:
+        DataError: when the part has no case.
+    """
+    cohort = load_cohort(dataset_dir)
+    key = load_key(cohort.root)
+    parts = (part,) if isinstance(part, str) else tuple(part)
+    unknown = [name for name in parts if name not in PARTS]
+    if unknown:
+        raise DataError(f"Cohort {cohort.name}: a part is one of {', '.join(PARTS)}; found {unknown[0]!r}.")
+    every = [case for name in PARTS for case in getattr(cohort, name)]
+    annotated = {lesion.kind for case in every for lesion in case.lesions}
+    items = []
+    for case in (case for name in parts for case in getattr(cohort, name)):
+        known = [float(bool(case.lesions) and kind in annotated) for kind in kinds]
+        items.append(
+            {
+                "image": str(cohort.root / case.image),
+                "case": case_name(case.patient, key),
+                "lesions": [asdict(lesion) for lesion in case.lesions],
+                **{letter: list(getattr(case, letter)) for letter in LETTERS},
+                **{f"{letter}_set": join_set(getattr(case, letter)) for letter in LETTERS},
+                "edition": case.edition,
+                "prefix": case.prefix,
+                "clinical": dict(case.clinical),
+                "lesion_known": torch.tensor(known),
+            }
+        )
+    if not items:
+        raise DataError(f"Cohort {cohort.name}: part {' + '.join(parts)} has 0 cases; at least 1 is needed.")
+    return items[:limit]
+
+
+def without_leaks(dataset_dir: str | os.PathLike[str]) -> Path:
+    """The cohort's folder, if no patient, study, series or volume of it stands on two sides of its split.
+
+    Raises:
+        DataError: the cohort leaks: a result on it would be worth nothing.
+    """
+    cohort = load_cohort(dataset_dir)
+    refuse_leaks(cohort)
+    return cohort.root
+
+
+def mlflow_command(tracking_uri: str) -> str:
+    """How to look at the runs of a tracking URI, as a line for the user."""
+    if "://" in tracking_uri and not tracking_uri.startswith("http"):
+        folder = f"sqlite:///{os.getcwd()}/"
+        return f"MLflow: mlflow ui --backend-store-uri {tracking_uri.replace(folder, 'sqlite:///')}"
+    return f"MLflow: {tracking_uri}"
+
+
+def cohort_title(dataset_dir: str | os.PathLike[str], part: str | Sequence[str] | None = None) -> str:
+    """What the data is, for tables and figures: ``phantom (synthetic), test part`` for phantoms, else the source."""
+    source = load_cohort(dataset_dir).source or "cohort"
+    title = "phantoms (synthetic CT)" if source == "phantom" else f"cohort from {source}"
+    if part is None:
+        return title
+    return f"{title}, {part if isinstance(part, str) else ' + '.join(part)} part"
+
+
+def training_counts(items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Label counts of a data list (see :func:`staging_datalist`), for the baseline."""
+    t, n, m = ([split_set(item[f"{letter}_set"]) for item in items] for letter in LETTERS)
+    return label_counts(t, n, m, str(items[0]["edition"]))
+
+
+class StagingPrepareBatch(PrepareBatch):
+    """Batch to network input, targets and clinical vector; asks the network for everything it knows.
+
+    Targets are a dictionary: ``tnm`` (B, classes) sets as multi-hot, ``lesion_mm`` (B, kinds, X', Y', S) and
+    ``lesion_known`` (B, kinds).
+    """
+
+    def __call__(
+        self,
+        batchdata: dict[str, Any],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, dict[str, Tensor], tuple[()], dict[str, Any]]:
+        """Moves what the network and the loss need to ``device``."""
+
+        def move(name: str) -> Tensor:
+            return torch.as_tensor(batchdata[name]).to(device=device, non_blocking=non_blocking)
+
+        names: tuple[str, ...] = ("tnm", "lesion_mm", "lesion_known")
+        targets = {name: move(name) for name in names if name in batchdata}
+        clinical = move("clinical") if "clinical" in batchdata else None
+        return move("image"), targets, (), {"clinical": clinical, "details": True}
+
+
+class StagingLoss(nn.Module):
+    """Letters' loss plus, where a cohort has lesions, the lesion map's.
+
+    Args:
+        letters: loss of the logits and the multi-hot sets, for example
+            :class:`monai_staging.losses.masked.MaskedTNMLoss`.
+        lesion_weight: weight of the lesion map; 0 trains on the letters alone.
+    """
+
+    def __init__(self, letters: nn.Module, lesion_weight: float = 1.0) -> None:
+        super().__init__()
+        self.letters = letters
+        self.lesion_weight = lesion_weight
+
+    def forward(self, prediction: StagingOutput, targets: Mapping[str, Tensor]) -> Tensor:
+        """Scalar loss of a batch."""
+        loss: Tensor = self.letters(prediction.logits, targets["tnm"])
+        if self.lesion_weight and "lesion_mm" in targets:
+            loss = loss + self.lesion_weight * lesion_loss(prediction, targets["lesion_mm"], targets["lesion_known"])
+        return loss
+
+
+def lesion_loss(prediction: StagingOutput, lesion_mm: Tensor, known: Tensor) -> Tensor:
+    """How far the lesion map is from the truth: focal loss of presence plus error of the log-diameter in lesions.
+
+    The focal loss (Lin et al., 2017, gamma 2) is summed and divided by the cells with a lesion, for each kind: a
+    handful of cells hold one, tens of thousands none.
+
+    Args:
+        prediction: with ``presence`` and ``diameter_mm``, (B, kinds, X', Y', S').
+        lesion_mm: (B, kinds, X, Y, S) true diameters in mm, 0 where there is no lesion.
+        known: (B, kinds), 1 where lesions of the kind are annotated; others do not count.
+    """
+    truth = lesion_mm.float()
+    if truth.shape != prediction.presence.shape:
+        # Another stride, or a 3-D backbone with coarser slices: the largest lesion a cell covers counts.
+        truth = functional.adaptive_max_pool3d(truth, prediction.presence.shape[2:])
+    present = (truth > 0).float()
+    logit = prediction.presence.float()
+    surprise = functional.binary_cross_entropy_with_logits(logit, present, reduction="none")
+    focal = surprise * (1 - torch.exp(-surprise)) ** 2
+    ratio = (prediction.diameter_mm.float().clamp(min=1).log() - truth.clamp(min=1).log()) * present
+    size = functional.smooth_l1_loss(ratio, torch.zeros_like(ratio), reduction="none", beta=0.2)
+    weight = known.to(logit.dtype)[:, :, None, None, None]
+    axes = (0, 2, 3, 4)
+    cells = (present * weight).sum(axes).clamp(min=8)
+    return (((focal + size) * weight).sum(axes) / cells).mean()

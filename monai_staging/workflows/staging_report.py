@@ -1,0 +1,197 @@
+"""What an evaluation or an inference of the staging bundle leaves behind: metrics, predictions and figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine
+from numpy.typing import NDArray
+
+from monai_staging.files import write_json_atomic
+from monai_staging.metrics.levels import LabelCounts
+from monai_staging.metrics.predictions import StagingPredictions
+from monai_staging.networks.staging import LETTERS
+from monai_staging.outputs.evaluation import EvaluationResult, case_captions, write_evaluation, write_predictions
+from monai_staging.outputs.figures_attention import attention_figure
+from monai_staging.workflows.staging_collector import StagingCollector
+
+Printer = Callable[[str], None]
+
+
+class StagingOutputs(StagingCollector):
+    """A collector that keeps some studies' images, so that attention can be shown on them.
+
+    Args:
+        classes: categories per letter, in the order of the network's outputs.
+        windows: names of the image's channels.
+        spacing_mm: of the grid, along X, Y and the slices.
+        output_dir: folder for everything written.
+        title: said in every figure, for example what cohort it is.
+        attention_cases: for how many cases an attention figure is made.
+        printer: where lines for the user go.
+    """
+
+    def __init__(
+        self,
+        classes: Mapping[str, Sequence[str]],
+        windows: Sequence[str],
+        spacing_mm: Sequence[float],
+        output_dir: str | os.PathLike[str],
+        title: str = "",
+        attention_cases: int = 2,
+        printer: Printer = print,
+    ) -> None:
+        super().__init__(classes)
+        self.windows = [str(window) for window in windows]
+        self.spacing_mm = tuple(float(value) for value in spacing_mm)
+        self.output_dir = Path(output_dir)
+        self.title = title
+        self.attention_cases = attention_cases
+        self.printer = printer
+        self._images: dict[str, NDArray[Any]] = {}
+
+    def collect(self, engine: Engine) -> None:
+        """Keeps one batch, and the images of the first cases."""
+        super().collect(engine)
+        batch: Mapping[str, Any] = engine.state.batch  # type: ignore[assignment]
+        for case, image in zip(batch["case"], batch["image"], strict=True):
+            if len(self._images) < self.attention_cases:
+                self._images.setdefault(case, torch.as_tensor(image).to(torch.float16).cpu().numpy())
+
+    def write_attention(self) -> list[Path]:
+        """Writes ``figures/attention_<case>.png`` for the cases whose images were kept."""
+        predictions = self.predictions
+        assert predictions is not None  # complete() ran
+        paths = []
+        for case, image in self._images.items():
+            row = predictions.patients.index(case)
+            slices = image.shape[-1]
+            views = {
+                name: image[channel].astype(np.float64)
+                for channel, name in enumerate(self.windows)
+                if name in ("lung", "mediastinum") or len(self.windows) == 1
+            }
+            weights = self._per_slice(self.attention[case], slices)
+            paths.append(
+                attention_figure(
+                    self.output_dir / "figures" / f"attention_{case}.png",
+                    views,
+                    {letter: weights[index] for index, letter in enumerate(LETTERS)},
+                    (np.arange(slices) - (slices - 1) / 2) * self.spacing_mm[2],
+                    spacing_mm=(self.spacing_mm[0], self.spacing_mm[1]),
+                    case_name=case,
+                    captions=case_captions(predictions, row),
+                    subtitle=self.title,
+                )
+            )
+        return paths
+
+    @staticmethod
+    def _per_slice(weights: NDArray[Any], slices: int) -> NDArray[Any]:
+        """Attention of coarser depth positions (3-D backbones), spread over the slices each of them covers."""
+        if weights.shape[1] == slices:
+            return weights
+        owner = np.arange(slices) * weights.shape[1] // slices
+        share = np.bincount(owner, minlength=weights.shape[1])
+        return np.asarray(weights[:, owner] / share[owner])
+
+
+class StagingReport(StagingOutputs):
+    """At the end of an evaluation writes ``metrics.json``, ``predictions.csv`` and figures, and prints the table.
+
+    Args:
+        baseline: label counts of the training part, for the majority-class baseline.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        tracker: a tracking handler that is given the metrics and figures, if any.
+        settings: see :class:`StagingOutputs`.
+    """
+
+    def __init__(
+        self,
+        *,
+        baseline: LabelCounts | None = None,
+        seed: int = 0,
+        resamples: int = 1000,
+        tracker: Any = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(**settings)
+        self.baseline = baseline
+        self.seed = seed
+        self.resamples = resamples
+        self.tracker = tracker
+        self.result: EvaluationResult | None = None
+
+    def complete(self, engine: Engine) -> None:
+        """Evaluates, writes and prints."""
+        super().complete(engine)
+        predictions = self.predictions
+        assert predictions is not None
+        self.result = write_evaluation(
+            self.output_dir, predictions, self.baseline, subtitle=self.title, seed=self.seed, n_boot=self.resamples
+        )
+        figures = [*self.result.figures, *self.write_attention()]
+        patients = len(set(predictions.patients))
+        heading = f"{self.title}: " if self.title else ""
+        self.printer(
+            f"\n{heading}{patients} patients; 95 % intervals by resampling patients "
+            f"({self.resamples} times, seed {self.seed})\n\n{self.result.table}\n"
+        )
+        self.printer("Written:")
+        for path in (self.result.metrics_path, self.result.predictions_path, *figures):
+            self.printer(f"  {path}")
+        if self.tracker is not None:
+            self.tracker.log_metrics_file(self.result.metrics_path)
+            self.tracker.log_figures(figures)
+
+
+class StagingInference(StagingOutputs):
+    """At the end of an inference writes ``predictions.json`` and ``.csv``, attention figures, and prints a line a case.
+
+    Args:
+        settings: see :class:`StagingOutputs`.
+    """
+
+    def complete(self, engine: Engine) -> None:
+        """Writes and prints."""
+        super().complete(engine)
+        predictions = self.predictions
+        assert predictions is not None
+        documents = [case_document(predictions, row) for row in range(len(predictions))]
+        write_json_atomic(self.output_dir / "predictions.json", documents)
+        write_predictions(self.output_dir / "predictions.csv", predictions)
+        for document in documents:
+            letters = " ".join(f"{document[letter]['most_likely']} ({document[letter]['p']:.2f})" for letter in LETTERS)
+            group = document["group"]
+            self.printer(f"{document['case']}: {letters}, stage group {group['most_likely']} ({group['p']:.2f})")
+        self.printer("Written:")
+        tables = [self.output_dir / "predictions.json", self.output_dir / "predictions.csv"]
+        for path in (*tables, *self.write_attention()):
+            self.printer(f"  {path}")
+
+
+def case_document(predictions: StagingPredictions, row: int) -> dict[str, Any]:
+    """One case's prediction as a JSON document: most likely category and all probabilities, per letter and group."""
+    document: dict[str, Any] = {
+        "case": predictions.patients[row],
+        "edition": predictions.edition,
+        "prefix": predictions.prefix,
+    }
+    for name in (*LETTERS, "group"):
+        level = predictions.levels.get(f"{name}_fine", predictions.levels[name])
+        best = int(level.predicted[row])
+        document[name] = {
+            "most_likely": level.classes[best],
+            "p": round(float(level.probabilities[row, best]), 4),
+            "probabilities": {
+                label: round(float(value), 4)
+                for label, value in zip(level.classes, level.probabilities[row], strict=True)
+            },
+        }
+    return document
