@@ -1,0 +1,1 @@
+"""The ``monai-staging`` command; one module per subcommand."""

@@ -1,0 +1,7 @@
+"""``python -m monai_staging.cli`` is ``monai-staging``."""
+
+import sys
+
+from monai_staging.cli.main import main
+
+sys.exit(main())

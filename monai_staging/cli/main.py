@@ -1,0 +1,64 @@
+"""Entry point of ``monai-staging``.
+
+Each subcommand lives in a module of its own with ``add_arguments(parser)`` and ``run(args) -> int``; the module is
+imported only when its command is asked for, so that ``--help`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from monai_staging.errors import StagingError
+from monai_staging.version import __version__
+
+# name -> (module, what it does)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "phantom": ("monai_staging.cli.phantom", "make a raw DICOM study tree of synthetic chest CTs with exact truth"),
+    "ingest": ("monai_staging.cli.ingest", "turn raw data into a cohort"),
+    "audit": ("monai_staging.cli.audit", "check a cohort for leakage, geometry and labels"),
+    "stage": ("monai_staging.cli.stage", "stage groups of one patient's T, N and M"),
+    "stage-table": ("monai_staging.cli.stage_table", "stage groups for every row of a clinical table"),
+    "info": ("monai_staging.cli.info", "versions, devices and extras present"),
+}
+
+
+def _command_list() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code (0 done, 1 not acceptable, 2 wrong usage)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="monai-staging",
+        description="Chest CT from DICOM to cancer stage. Not a medical device.",
+        epilog="commands:\n" + _command_list() + "\n\n`monai-staging COMMAND --help` says more about one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"monai-staging {__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=sorted(COMMANDS), help="one of the commands below")
+    parsed = parser.parse_args(arguments[:1])
+    module = importlib.import_module(COMMANDS[parsed.command][0])
+    command = argparse.ArgumentParser(
+        prog=f"monai-staging {parsed.command}",
+        description=(module.__doc__ or "").strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(command)
+    try:
+        return int(module.run(command.parse_args(arguments[1:])))
+    except StagingError as error:
+        print(f"monai-staging {parsed.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not an error of ours.
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from monai_staging.cli.main import main
+from monai_staging.cohort import load_cohort
+from monai_staging.cohort.phantom import PhantomConfig, write_phantom_tree
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four tiny phantoms."""
+    root = tmp_path_factory.mktemp("phantoms") / "raw"
+    write_phantom_tree(root, 4, seed=3, config=PhantomConfig(resolution="tiny"), workers=1)  # type: ignore[arg-type]
+    return root
+
+
+Capture = Callable[[], tuple[int, str, str]]
+
+
+def test_ingest_and_audit(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "cohort"
+    assert main(["ingest", "phantom", str(raw), str(out), "--folds", "2", "--workers", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    cohort = load_cohort(out)
+    assert told["cohort"] == str(out / "cohort.json")
+    assert (told["cases"], told["patients"], told["masks"], told["folds"]) == (4, 4, 4, 2)
+    assert told["training"] + told["validation"] + told["test"] == 4
+    assert told["digest"] == cohort.digest
+    assert told["rejected"] == told["unknown_codes"] == {}
+    assert main(["audit", str(out), "--json"]) == 0
+    audit = json.loads(capsys.readouterr().out)
+    assert audit["acceptable"] is True
+    assert audit["digest"] == cohort.digest
+    assert audit["cases"] == {part: told[part] for part in ("training", "validation", "test")}
+    assert main(["audit", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "fit to train on" in text
+    assert "PH-3" not in text
+
+
+def test_labels_and_masks_are_the_phantom_s(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from monai_staging.cohort.volume import read_mask
+
+    assert main(["ingest", "phantom", str(raw), str(tmp_path / "out"), "--workers", "1"]) == 0
+    assert "4 cases of 4 patients" in capsys.readouterr().out
+    cohort = load_cohort(tmp_path / "out")
+    for case in cohort.cases:
+        truth = json.loads((raw / "truth" / f"{case.patient}.json").read_text())["truth"]
+        for letter in "tnm":
+            assert truth[letter] in getattr(case, letter)
+        assert [lesion.label for lesion in case.lesions] == [lesion["label"] for lesion in truth["lesions"]]
+        path = cohort.mask_path(case)
+        assert path is not None
+        mask, affine = read_mask(path)
+        for lesion in case.lesions:
+            index = (mask == lesion.label).nonzero()
+            low, high = (affine @ [*(reduce(axis) for axis in index), 1] for reduce in (min, max))
+            assert lesion.center_mm == pytest.approx((low + high)[:3] / 2, abs=0.01)
+
+
+def test_audit_refuses_a_leak(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "cohort"
+    assert main(["ingest", "phantom", str(raw), str(out), "--workers", "1", "--validation", "0"]) == 0
+    document = json.loads((out / "cohort.json").read_text())
+    document["test"].append(document["training"][0] | {"series": "1.2.3"})
+    (out / "cohort.json").write_text(json.dumps(document))
+    capsys.readouterr()
+    assert main(["audit", str(out)]) == 1
+    assert "LEAK: the same patient in training and test: case-" in capsys.readouterr().out
+    assert main(["audit", str(out), "--json", "--identify"]) == 1
+    leaks = json.loads(capsys.readouterr().out)["leaks"]
+    assert {leak["kind"] for leak in leaks} == {"patient", "study", "pixels"}
+    assert leaks[0]["cases"] == [document["training"][0]["patient"]]
+
+
+def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["ingest", "folder", str(tmp_path / "empty"), str(tmp_path / "out")]) == 1
+    assert json.loads((tmp_path / "out" / "rejected.json").read_text()) == []
+    assert main(["ingest", "folder", str(tmp_path / "none"), str(tmp_path / "out2")]) == 2
+    assert (
+        main(["ingest", "folder", str(tmp_path / "empty"), str(tmp_path / "o"), "--folds", "3", "--validation", ".1"])
+        == 2
+    )
+    assert main(["audit", str(tmp_path / "none")]) == 1
+    with pytest.raises(SystemExit) as caught:
+        main(["ingest", "lidc", str(tmp_path), str(tmp_path / "o")])
+    assert caught.value.code == 2
+
+
+def test_tells_what_it_could_not_understand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "raw").mkdir()
+    table = tmp_path / "table.csv"
+    table.write_text("who;Tumour;N;M\nSECRET-1;T9;N0;M0\n")
+    arguments = ["ingest", "folder", str(tmp_path / "raw"), str(tmp_path / "out"), "--clinical", str(table)]
+    assert main([*arguments, "--patient-column", "who", "--t", "tumour"]) == 1
+    text = capsys.readouterr().out
+    assert "t not understood, left unknown: 'T9' 1x" in text
+    assert "1 patients without images" in text
+    assert "SECRET" not in text

@@ -1,0 +1,121 @@
+"""The command line as a user meets it: help, wrong usage, exit codes, errors."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from monai_staging import __version__
+from monai_staging.cli import main as cli
+from monai_staging.errors import DataError, MissingDependencyError, UsageError
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    for name, (_, text) in cli.COMMANDS.items():
+        assert f"  {name}" in printed
+        assert text in printed
+    assert "Not a medical device" in printed
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"monai-staging {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["--no-such-option"], ["info", "--no-such-option"]])
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "usage: monai-staging" in captured.err
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: monai-staging {name}")
+
+
+def command_that(outcome: BaseException | int) -> types.ModuleType:
+    def run(args: argparse.Namespace) -> int:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    module = types.ModuleType("a_command", "Does something.")
+    module.run = run  # type: ignore[attr-defined]
+    module.add_arguments = lambda parser: None  # type: ignore[attr-defined]
+    return module
+
+
+@pytest.mark.parametrize(
+    ("outcome", "exit_code"),
+    [
+        (0, 0),
+        (1, 1),
+        (DataError("Case A: 3 slices missing"), 1),
+        (UsageError("edition 5 is unknown"), 2),
+        (MissingDependencyError("pip install something"), 1),
+    ],
+)
+def test_exit_code_and_message(
+    outcome: Exception | int,
+    exit_code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "a_command", command_that(outcome))
+    monkeypatch.setitem(cli.COMMANDS, "try", ("a_command", "does something"))
+    assert cli.main(["try"]) == exit_code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == (f"monai-staging try: {outcome}\n" if isinstance(outcome, Exception) else "")
+
+
+def test_a_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "a_command", command_that(ZeroDivisionError("ours")))
+    monkeypatch.setitem(cli.COMMANDS, "try", ("a_command", "does something"))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["try"])
+
+
+def test_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "monai_staging.cli", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"monai-staging {__version__}\n")
+
+
+def test_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        """
+import sys, types
+from monai_staging.cli import main as cli
+command = types.ModuleType("a_command", "Prints much.")
+command.add_arguments = lambda parser: None
+command.run = lambda args: [print(line) for line in range(1_000_000)] and 0
+sys.modules["a_command"] = command
+cli.COMMANDS["try"] = ("a_command", "prints much")
+sys.exit(cli.main(["try"]))
+"""
+    )
+    done = subprocess.run(
+        ["bash", "-c", '"$0" "$1" | true; exit "${PIPESTATUS[0]}"', sys.executable, program],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
