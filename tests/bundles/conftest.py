@@ -1,0 +1,44 @@
+"""A small phantom cohort and a small network, so that bundles run in seconds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from monai_staging.cohort.default import default_cohort
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve tiny phantoms, made once for all workers."""
+    shared = tmp_path_factory.getbasetemp().parent
+    with FileLock(shared / "tiny-cohort.lock"):
+        return default_cohort(shared / "tiny-cohort", patients=12, seed=5, resolution="tiny", workers=1)
+
+
+@pytest.fixture(scope="session")
+def run_bundle() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m monai.bundle` from the project's root, as a user does."""
+
+    def run(*arguments: str | Path, folder: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlruns.db",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONWARNINGS": "ignore",
+        }
+        command = [sys.executable, "-m", "monai.bundle", *map(str, arguments)]
+        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+        if check and result.returncode:
+            raise AssertionError(f"{' '.join(command)}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}")
+        return result
+
+    return run

@@ -1,0 +1,187 @@
+"""The staging bundle as a user runs it: train, evaluate, infer, resume, and MONAI's own checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from monai_staging.metrics.levels import level_classes
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--size", "[48,48,24]", "--spacing_mm", "[7.0,7.0,14.0]", "--network", "resnet10", "--width", "0.125"]
+BUNDLE = ROOT / "bundles" / "staging"
+RunBundle = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_cohort: Path, run_bundle: RunBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training of two epochs; its folder also holds the MLflow database."""
+    folder = tmp_path_factory.mktemp("trained")
+    result = run_bundle(
+        *("run", "--config_file", BUNDLE / "train.json", "--dataset_dir", tiny_cohort, "--epochs", "2"),
+        *("--output_dir", folder / "run", "--resamples", "50", *SMALL),
+        folder=folder,
+    )
+    (folder / "stdout.txt").write_text(result.stdout)
+    return folder
+
+
+def test_training_ends_with_the_table_the_figures_and_the_mlflow_command(trained: Path) -> None:
+    text = (trained / "stdout.txt").read_text()
+    assert "| Stage group" in text and "majority class" in text
+    assert "phantoms (synthetic CT), test part" in text
+    assert "figures/confusion_t.png" in text
+    assert "mlflow ui --backend-store-uri" in text
+    metrics = json.loads((trained / "run" / "metrics.json").read_text())
+    for name in ("t_accuracy", "n_balanced_accuracy", "m_macro_f1", "group_auroc", "t_ece", "group_majority_accuracy"):
+        assert set(metrics[name]) == {"value", "low", "high", "n"}
+    assert 0 <= metrics["group_accuracy"]["value"] <= 1
+    figures = {path.name for path in (trained / "run" / "figures").glob("*.png")}
+    assert {"confusion_group.png", "roc_t.png", "reliability_m.png"} <= figures
+    assert any(name.startswith("attention_case-") for name in figures)
+
+
+def test_the_run_is_in_mlflow_with_config_metrics_figures_and_model(trained: Path, tiny_cohort: Path) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{trained}/mlruns.db")
+    experiment = client.get_experiment_by_name("staging")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["network"] == "resnet10"
+    assert {"train/loss", "val/score", "val/t_accuracy", "test/group_accuracy"} <= set(run.data.metrics)
+    assert any(name.startswith("system/") for name in run.data.metrics)
+    names = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"config.json", "figures"} <= names
+    assert client.search_logged_models([experiment.experiment_id])
+    # No patient in anything that was logged.
+    patients = {case["patient"] for case in json.loads((tiny_cohort / "cohort.json").read_text())["training"]}
+    logged = json.dumps([run.data.params, run.data.tags])
+    assert not any(patient in logged for patient in patients)
+
+
+def test_evaluate_gives_the_training_s_own_table_again(
+    trained: Path, tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path
+) -> None:
+    run_bundle(
+        *("run", "--config_file", BUNDLE / "evaluate.json", "--dataset_dir", tiny_cohort),
+        *("--weights", trained / "run" / "best.pt", "--output_dir", tmp_path / "out", "--resamples", "50", *SMALL),
+        folder=tmp_path,
+    )
+    for name in ("metrics.json", "predictions.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (trained / "run" / name).read_bytes()
+
+
+def test_inference_needs_no_labels_and_names_no_patient(
+    trained: Path, tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path
+) -> None:
+    cohort = tmp_path / "unlabelled"
+    cohort.mkdir()
+    document = json.loads((tiny_cohort / "cohort.json").read_text())
+    case = {**document["test"][0], "lesions": [], "clinical": {}}
+    for letter, fine in (("t", "t_fine"), ("n", "n"), ("m", "m_fine")):
+        case[letter] = list(level_classes("8")[fine])
+    (cohort / "cohort.json").write_text(json.dumps({**document, "training": [case], "validation": [], "test": []}))
+    (cohort / "volumes").symlink_to(tiny_cohort / "volumes")
+    (cohort / "masks").symlink_to(tiny_cohort / "masks")
+    result = run_bundle(
+        *("run", "--config_file", BUNDLE / "inference.json", "--dataset_dir", cohort),
+        *("--weights", trained / "run" / "best.pt", "--output_dir", tmp_path / "out", *SMALL),
+        folder=tmp_path,
+    )
+    (prediction,) = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert prediction["case"].startswith("case-") and case["patient"] not in result.stdout
+    for name in ("t", "n", "m", "group"):
+        assert sum(prediction[name]["probabilities"].values()) == pytest.approx(1, abs=1e-2)
+    assert len(list((tmp_path / "out" / "figures").glob("attention_*.png"))) == 1
+
+
+def test_a_killed_training_resumes_to_the_same_predictions(
+    tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path
+) -> None:
+    arguments = ["run", "--config_file", str(BUNDLE / "train.json"), "--dataset_dir", str(tiny_cohort)]
+    arguments += ["--epochs", "3", "--resamples", "20", *SMALL]
+    run_bundle(*arguments, "--output_dir", tmp_path / "whole", folder=tmp_path)
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/killed.db", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "monai.bundle", *arguments, "--output_dir", str(tmp_path / "killed")]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "killed" / "checkpoint-0001.pt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run_bundle(*arguments, "--resume", "true", "--output_dir", tmp_path / "killed", folder=tmp_path)
+    for name in ("metrics.json", "predictions.csv"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("evaluate", "infer"), ("inference", "infer")])
+def test_every_config_has_the_properties_of_a_bundle(name: str, kind: str, tiny_cohort: Path, tmp_path: Path) -> None:
+    workflow = ConfigWorkflow(
+        str(BUNDLE / f"{name}.json"),
+        workflow_type=kind,
+        logging_file=False,
+        dataset_dir=str(tiny_cohort),
+        output_dir=str(tmp_path),
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+def test_the_configs_agree_on_what_the_network_is_shown() -> None:
+    configs = [
+        ConfigParser.load_config_file(str(BUNDLE / f"{name}.json")) for name in ("train", "evaluate", "inference")
+    ]
+    shared = ("network_def", "classes", "class_mapping", "windows", "spacing_mm", "size", "kinds", "network", "width")
+    for key in shared:
+        assert configs[0][key] == configs[1][key] == configs[2][key], key
+    steps = configs[0]["train"]["preprocessing"] + configs[0]["train"]["windows"]
+    assert steps == configs[1]["preprocessing"]["transforms"] == configs[2]["preprocessing"]["transforms"]
+
+
+def test_monai_s_checks_of_metadata_and_network_pass(run_bundle: RunBundle, trained: Path, tmp_path: Path) -> None:
+    meta = ("--meta_file", BUNDLE / "metadata.json")
+    config = ("--config_file", BUNDLE / "inference.json")
+    run_bundle("verify_metadata", *meta, "--filepath", ROOT / "bundles" / "metadata.schema.json", folder=tmp_path)
+    run_bundle("verify_net_in_out", "network_def", *meta, *config, folder=tmp_path)
+    run_bundle(
+        *("ckpt_export", "network_def", "--filepath", tmp_path / "model.ts", *meta, *config, "--use_trace", "True"),
+        *("--ckpt_file", trained / "run" / "best.pt", "--network", "resnet10", "--width", "0.125"),
+        *("--input_shape", "[1,3,48,48,24]"),
+        folder=tmp_path,
+    )
+    exported = torch.jit.load(tmp_path / "model.ts")
+    network = ConfigParser(
+        {**ConfigParser.load_config_file(str(BUNDLE / "inference.json")), "network": "resnet10", "width": 0.125}
+    ).get_parsed_content("network_def")
+    network.load_state_dict(torch.load(trained / "run" / "best.pt", weights_only=True))
+    image = torch.rand(2, 3, 48, 48, 24)
+    torch.testing.assert_close(exported(image), network.eval()(image), atol=1e-4, rtol=1e-4)
+
+
+def test_a_missing_cohort_is_said_with_the_way_to_make_one(run_bundle: RunBundle, tmp_path: Path) -> None:
+    result = run_bundle(
+        *("run", "--config_file", BUNDLE / "train.json", "--dataset_dir", tmp_path / "nothing", *SMALL),
+        folder=tmp_path,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "monai-staging ingest SOURCE RAW" in result.stderr
+
+
+def test_predictions_table_reads_with_pandas(trained: Path) -> None:
+    table = pd.read_csv(trained / "run" / "predictions.csv")
+    assert table["patient"].str.startswith("case-").all()
+    letters = table[[column for column in table if column in ("p_N0", "p_N1", "p_N2", "p_N3")]].sum(axis=1)
+    assert letters.to_numpy() == pytest.approx(1, abs=1e-4)
