@@ -1,0 +1,50 @@
+"""Puts the best weights of a training into its bundle, in half precision, with digest and metrics beside them.
+
+python scripts/ship_weights.py runs/staging-long-resnet18 bundles/staging
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import torch
+
+from monai_staging.files import atomic_path, write_json_atomic
+from monai_staging.networks.backbones import read_state_dict
+
+LARGEST_BYTES = 8_000_000
+
+
+def main() -> None:
+    """Reads, rounds, checks the size, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of the training: best.pt, best.json, metrics.json")
+    parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    parser.add_argument("--metrics", type=Path, help="metrics.json of the rounded weights, from the evaluate config")
+    arguments = parser.parse_args()
+    state = read_state_dict(arguments.run / "best.pt")
+    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    target = arguments.bundle / "models" / "model.pt"
+    with atomic_path(target) as temporary:
+        torch.save(half, temporary)
+    size = target.stat().st_size
+    if size > LARGEST_BYTES:
+        raise SystemExit(f"{target}: at most {LARGEST_BYTES} bytes go into the repository, found {size}")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    document = {
+        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
+        "bytes": size,
+        "commit": commit,
+        "best": json.loads((arguments.run / "best.json").read_text()),
+        "metrics": json.loads((arguments.metrics or arguments.run / "metrics.json").read_text()),
+    }
+    write_json_atomic(arguments.bundle / "models" / "model.json", document)
+    print(f"{target}: {size} bytes, sha256 {document['sha256']}")
+
+
+if __name__ == "__main__":
+    main()
