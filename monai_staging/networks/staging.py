@@ -9,13 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from monai_staging.cohort.lesion_groups import LESION_GROUPS, check_groups
 from monai_staging.errors import UsageError
 from monai_staging.networks.attention import GatedAttentionPool
 from monai_staging.networks.backbones import build_backbone
+from monai_staging.networks.lesion_rules import LesionRules
 from monai_staging.networks.neck import PyramidNeck
 from monai_staging.networks.size_prior import SizePrior
 
 LETTERS = ("t", "n", "m")
+# What each letter is read from; its attention starts there.
+_EVIDENCE = {
+    "t": ("primary", "nodule"),
+    "n": ("hilar node", "mediastinal node", "midline node", "supraclavicular node"),
+    "m": ("nodule", "effusion", "adrenal metastasis", "liver metastasis", "bone metastasis"),
+}
 
 
 class StagingOutput(NamedTuple):
@@ -25,9 +33,9 @@ class StagingOutput(NamedTuple):
         logits: (B, classes of T + N + M), unnormalised log-probabilities in that order.
         attention: (B, 3, S'), how much T, N and M look at each slice; each row sums to 1. S' is S, or with a 3-D
             backbone the depth of its map.
-        presence: (B, kinds, X', Y', S'), logit of a lesion in each cell; trained where a cohort has lesions, a free
-            feature elsewhere.
-        diameter_mm: of the same shape, in-plane diameter in mm of the lesion, if there is one.
+        presence: (B, groups, X', Y', S'), logit of a lesion of a group in each cell; trained where a cohort has
+            lesions, a free feature elsewhere.
+        diameter_mm: of the same shape, diameter in mm of the lesion, if there is one.
         side: (B, 2), probability that the primary is in the left, right half.
     """
 
@@ -58,18 +66,39 @@ class SliceContext(nn.Module):
         return tokens + self.pointwise(functional.gelu(mixed))
 
 
+class MapContext(nn.Module):
+    """Lets a cell see the same place in neighbouring slices: a vessel goes on there, a nodule ends.
+
+    Args:
+        features: channels F of the map.
+        kernel: how many slices are seen together, odd.
+    """
+
+    def __init__(self, features: int, kernel: int = 5) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(features)
+        self.depthwise = nn.Conv3d(features, features, (kernel, 1, 1), padding=(kernel // 2, 0, 0), groups=features)
+        self.pointwise = nn.Linear(features, features)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, S, X, Y, F) to (B, S, X, Y, F)."""
+        mixed = self.depthwise(self.norm(maps).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
+        return maps + self.pointwise(functional.gelu(mixed))
+
+
 class StagingNetwork(nn.Module):
     """T, N and M of a study from its axial slices.
 
     Every slice goes through the backbone, whose scales a neck joins to one coarse map. A cell of the map says whether
-    it lies in a primary, node or metastasis, and how large that is: lesions that somebody outlined are shown to the
-    network, which takes far fewer patients than labels alone.
+    it lies in a lesion, of which group (primary, hilar node, liver metastasis ...), and how large that is: lesions that
+    somebody outlined are shown to the network, which takes far fewer patients than labels alone.
 
     Each half of the body (left, right of the grid's centre) becomes one token a slice. The half with the larger primary
     is called *ipsilateral*, and tokens are reordered to (ipsilateral, contralateral), because N and M1a are defined
     relative to the side of the primary and a network should not have to learn that from labels. Gated attention (Ilse
-    et al., 2018) pools the slices once per letter, with a head start for slices where the map sees a lesion, and T
-    starts from what the edition's rule makes of the measured size (:class:`SizePrior`).
+    et al., 2018) pools the slices once per letter, with a head start for slices where the map sees a lesion. The heads
+    correct what the classification's rules make of the map: of the measured size for T (:class:`SizePrior`), of the
+    lesions found for N and M (:class:`LesionRules`).
 
     With ``spatial_dims=3`` the backbone sees the whole volume and the depth of its map takes the part of the slices.
 
@@ -80,7 +109,8 @@ class StagingNetwork(nn.Module):
         spatial_dims: 2 (slices) or 3 (volume).
         width: scales the backbone's channels.
         features: channels of the neck's map and size of a token.
-        kinds: lesion kinds that the map predicts; the first is the primary.
+        groups: lesion groups that the map predicts, the first is ``primary``; see
+            :data:`monai_staging.cohort.lesion_groups.LESION_GROUPS`.
         depth_mm: height of the grid, slices times their spacing.
         clinical_features: length of the clinical vector joined before the heads; 0 for none.
         edition: of the TNM, for the rule of sizes.
@@ -89,7 +119,7 @@ class StagingNetwork(nn.Module):
         channels_last: runs the backbone in channels-last memory, faster on most hardware.
 
     Raises:
-        UsageError: a letter without classes, or a backbone that is not known.
+        UsageError: a letter without classes, or a backbone or lesion group that is not known.
     """
 
     def __init__(
@@ -100,7 +130,7 @@ class StagingNetwork(nn.Module):
         spatial_dims: int = 2,
         width: float = 1.0,
         features: int = 96,
-        kinds: Sequence[str] = ("primary", "node", "metastasis"),
+        groups: Sequence[str] = tuple(LESION_GROUPS),
         depth_mm: float = 320.0,
         clinical_features: int = 0,
         edition: str = "8",
@@ -113,7 +143,11 @@ class StagingNetwork(nn.Module):
         if missing:
             raise UsageError(f"StagingNetwork: classes are needed for t, n and m; found none for {missing}")
         self.classes = {letter: tuple(classes[letter]) for letter in LETTERS}
-        self.kinds = tuple(kinds)
+        self.groups = check_groups(groups)
+        if not self.groups or self.groups[0] != "primary":
+            raise UsageError(f"StagingNetwork: the first lesion group must be primary, found {list(self.groups)}")
+        # A pair (L, R) is one group here, seen from both sides.
+        self._sided = list(dict.fromkeys(name.removesuffix(" L").removesuffix(" R") for name in self.groups))
         self.spatial_dims = spatial_dims
         self.depth_mm = float(depth_mm)
         self.clinical_features = clinical_features
@@ -124,22 +158,27 @@ class StagingNetwork(nn.Module):
         if channels_last:
             memory_format = torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
             self.backbone.to(memory_format=memory_format)  # type: ignore[call-overload]
-        self.presence = nn.Linear(features, len(self.kinds))
-        self.diameter = nn.Linear(features, len(self.kinds))
+        self.map_context = MapContext(features)
+        self.presence = nn.Linear(features, len(self.groups))
+        self.diameter = nn.Linear(features, len(self.groups))
         # Hardly a cell holds a lesion: starting from there keeps the first steps calm (Lin et al., 2017, focal loss).
         nn.init.constant_(self.presence.bias, -4.0)
         nn.init.constant_(self.diameter.bias, 2.0)
-        self.token = nn.Sequential(nn.Linear(2 * features + len(self.kinds), features), nn.GELU())
+        self.token = nn.Sequential(nn.Linear(2 * features + len(self._sided), features), nn.GELU())
         self.height = nn.Linear(2, features)
         self.context = nn.Sequential(SliceContext(features), SliceContext(features))
         self.pool = GatedAttentionPool(2 * features, hidden=features, heads=len(LETTERS))
-        # Attention starts where the lesion map sees something: T at primaries, N at nodes, M at metastases.
-        self.evidence = nn.Linear(len(self.kinds), len(LETTERS), bias=False)
+        self.evidence = nn.Linear(len(self._sided), len(LETTERS), bias=False)
         with torch.no_grad():
-            self.evidence.weight.copy_(6 * torch.eye(len(LETTERS), len(self.kinds)))
+            self.evidence.weight.copy_(
+                torch.tensor(
+                    [[6.0 if name in _EVIDENCE[letter] else 0.0 for name in self._sided] for letter in LETTERS]
+                )
+            )
         self.norm = nn.LayerNorm(2 * features)
         self.size_prior = SizePrior(self.classes["t"], edition)
-        joined = 2 * features + 6 * len(self.kinds) + 1 + clinical_features
+        self.rules = LesionRules(self.groups, self.classes)
+        joined = 2 * features + 6 * len(self._sided) + 2 + clinical_features
         self.heads = nn.ModuleDict(
             {
                 letter: nn.Sequential(
@@ -179,15 +218,14 @@ class StagingNetwork(nn.Module):
             image: (B, C, X, Y, S) windowed HU in 0..1 on an RAS grid.
             clinical: (B, clinical_features); zeros (nothing known) where it is left out.
         """
-        maps = self.slice_maps(image)
+        maps = self.map_context(self.slice_maps(image))
         # In cm inside, so that the values are of order one.
         presence = self.presence(maps).float()
         diameter = functional.softplus(self.diameter(maps).float())
         # Steep, so that a lesion the network is fairly sure of counts with its whole size.
         gate = torch.sigmoid(4 * presence)
-        profile = torch.stack([half.amax(dim=(2, 3)) for half in self._halves(gate * diameter)], dim=1)
-        primary = torch.stack([half.amax(dim=(2, 3)) for half in self._halves(gate[..., :1])], dim=1)
-        evidence = torch.stack([half.amax(dim=(2, 3)) for half in self._halves(torch.sigmoid(presence))], dim=1)
+        profile = self._per_side(gate * diameter)
+        evidence = self._per_side(torch.sigmoid(presence))
         pooled = [torch.cat([half.mean(dim=(2, 3)), half.amax(dim=(2, 3))], dim=-1) for half in self._halves(maps)]
         tokens = self.token(torch.cat([torch.stack(pooled, dim=1), profile.to(maps.dtype)], dim=-1))
         batch, _, slices, features = tokens.shape
@@ -196,25 +234,43 @@ class StagingNetwork(nn.Module):
         tokens = tokens + self.height(torch.stack([height, height**2], dim=-1))
         tokens = self.context(tokens.reshape(batch * 2, slices, features)).reshape(batch, 2, slices, features)
         side = torch.softmax(4 * profile[..., 0].amax(dim=2), dim=1)
+        primary = gate[..., 0].flatten(1)
+        size = (primary * diameter[..., 0].flatten(1)).sum(dim=1) / primary.sum(dim=1).clamp(min=1e-6)
         # How far the primary reaches along the body: through so many slices.
-        reach = self._by_side(primary, side)[0].sum(dim=(1, 2)) * (self.depth_mm / slices / 10)
+        reach = gate[..., 0].amax(dim=(2, 3)).sum(dim=1) * (self.depth_mm / slices / 10)
         prior = self.evidence(evidence.amax(dim=1)).transpose(1, 2)
         attended, attention = self.pool(torch.cat(self._by_side(tokens, side), dim=-1), prior=prior)
         sizes = torch.cat(self._by_side(profile, side), dim=-1)
         likely = torch.cat(self._by_side(evidence, side), dim=-1).amax(dim=1)
-        summary = torch.cat([sizes.amax(dim=1), 4 * sizes.mean(dim=1), likely, reach[:, None]], dim=-1)
+        summary = torch.cat([sizes.amax(dim=1), 4 * sizes.mean(dim=1), likely, torch.stack([size, reach], 1)], dim=-1)
         if self.clinical_features:
             if clinical is None:
                 clinical = image.new_zeros(batch, self.clinical_features)
             summary = torch.cat([summary, clinical.to(summary.dtype)], dim=-1)
         attended = self.norm(attended).to(summary.dtype)
+        rules = {"t": self.size_prior(10 * size), **self.rules(presence, side)}
         logits = [
-            head(torch.cat([attended[:, index], summary], dim=-1)).float()
-            for index, head in enumerate(self.heads.values())
+            head(torch.cat([attended[:, index], summary], dim=-1)).float() + rules[letter]
+            for index, (letter, head) in enumerate(self.heads.items())
         ]
-        logits[0] = logits[0] + self.size_prior(10 * torch.maximum(sizes[..., 0].amax(dim=1), reach))
         presence, diameter = (values.permute(0, 4, 2, 3, 1) for values in (presence, diameter))
         return StagingOutput(torch.cat(logits, dim=1), attention, presence, 10 * diameter, side)
+
+    def _per_side(self, values: Tensor) -> Tensor:
+        """Largest value of a slice (B, S, X, Y, groups) on the left and right: (B, left|right, S, groups with sides).
+
+        Of a group that is a pair, each side is where the group says it is; of another, where the cell lies.
+        """
+        halves = torch.stack([half.amax(dim=(2, 3)) for half in self._halves(values)], dim=1)
+        everywhere = values.amax(dim=(2, 3))
+        columns = []
+        for name in self._sided:
+            if name in self.groups:
+                columns.append(halves[..., self.groups.index(name)])
+            else:
+                pair = [everywhere[..., self.groups.index(f"{name} {letter}")] for letter in "LR"]
+                columns.append(torch.stack(pair, dim=1))
+        return torch.stack(columns, dim=-1)
 
     @staticmethod
     def _by_side(values: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,75 +12,122 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from numpy.typing import NDArray
 
+from monai_staging.cohort.lesion_groups import check_groups, lesion_group
+from monai_staging.cohort.volume import read_mask
 from monai_staging.errors import UsageError
+
+Array = NDArray[np.floating[Any]]
+# A cell belongs to a lesion that fills it to this part of its fullest cell in the slice.
+_PART = 0.25
 
 
 class LesionMap(Transform):
-    """In-plane diameters on a coarse grid, one channel per kind of lesion, from the lesions' boxes.
+    """Diameters on a coarse grid, one channel per lesion group.
 
-    A lesion is taken as the ellipsoid that fills its box. A cell whose centre lies in it (or within half a cell of it,
-    so that no lesion falls between the cells) holds the largest in-plane extent of the ellipsoid's cut at the cell's
-    slice, in mm; every other cell holds 0. Where lesions of a kind meet, the larger counts.
+    A cell that a lesion fills to a quarter holds the lesion's diameter in mm, every other cell 0. The diameter is the
+    one that T is read from: of the solid component where it is known, else the longest one, else the longest edge of
+    the box. Where lesions of a group meet, the larger counts.
+
+    A lesion's cells come from its voxels where the case has a mask. Without one it is taken as the ellipsoid that fills
+    its box: cells whose centre lies in it, or within half a cell of it, so that no lesion falls between the cells.
 
     Args:
-        kinds: lesion kinds, one channel each; lesions of other kinds are left out.
+        groups: see :data:`monai_staging.cohort.lesion_groups.LESION_GROUPS`, one channel each; other lesions are left
+            out.
         stride: voxels per cell along X and Y; slices are kept.
-        merge: kinds to be counted as another, for example ``{"nodule": "metastasis"}``.
+        smallest_mm: smaller diameters, such as that of ground glass without a solid component, become this: 0 would
+            say that there is nothing.
         largest_mm: diameters are cut off here: an effusion fills half a chest, and must not outweigh all nodules.
 
     Raises:
-        UsageError: a stride below 1.
+        UsageError: a stride below 1, or groups that are not known.
     """
 
     def __init__(
-        self,
-        kinds: Sequence[str],
-        stride: int = 8,
-        merge: Mapping[str, str] | None = None,
-        largest_mm: float = 100.0,
+        self, groups: Sequence[str], stride: int = 8, smallest_mm: float = 4.0, largest_mm: float = 100.0
     ) -> None:
         if stride < 1:
             raise UsageError(f"LesionMap: stride must be at least 1, found {stride}")
-        self.kinds = tuple(kinds)
+        self.groups = check_groups(groups)
         self.stride = stride
-        self.merge = dict(merge or {})
+        self.smallest_mm = smallest_mm
         self.largest_mm = largest_mm
 
     def __call__(  # type: ignore[override]  # a box means nothing without the grid it is drawn on
-        self, lesions: Sequence[Mapping[str, Any]], affine: NDArray[np.floating[Any]], shape: Sequence[int]
+        self,
+        lesions: Sequence[Mapping[str, Any]],
+        affine: Array,
+        shape: Sequence[int],
+        mask: NDArray[np.integer[Any]] | None = None,
+        mask_affine: Array | None = None,
     ) -> torch.Tensor:
         """Computes the map.
 
         Args:
-            lesions: with ``kind``, ``center_mm`` (RAS) and ``size_mm`` (box extents).
+            lesions: with ``kind``, ``site``, ``center_mm`` (RAS), ``size_mm`` (box extents), the diameters and, where
+                there is a mask, ``label``.
             affine: (4, 4) from voxel index to RAS mm; axis-aligned.
             shape: (X, Y, S) of the grid.
+            mask: (I, J, K), each lesion's label in its voxels, on a grid of its own.
+            mask_affine: of the mask, to RAS mm.
 
         Returns:
-            (kinds, X / stride, Y / stride, S) float32, mm.
+            (groups, X / stride, Y / stride, S) float32, mm.
         """
         cells = (shape[0] // self.stride, shape[1] // self.stride, shape[2])
-        result = np.zeros((len(self.kinds), *cells), dtype=np.float32)
-        steps = (self.stride, self.stride, 1)
-        axes = [
-            affine[axis, 3] + affine[axis, axis] * (np.arange(count) * step + (step - 1) / 2)
-            for axis, (count, step) in enumerate(zip(cells, steps, strict=True))
-        ]
-        cell_mm = [abs(affine[axis, axis]) * step for axis, step in enumerate(steps)]
+        result = np.zeros((len(self.groups), *cells), dtype=np.float32)
+        steps = np.array([self.stride, self.stride, 1])
+        cell_mm = np.diag(affine)[:3] * steps
+        first_mm = affine[:3, 3] + np.diag(affine)[:3] * (steps - 1) / 2
+        voxels = {} if mask is None or mask_affine is None else _voxels(mask, mask_affine)
         for lesion in lesions:
-            kind = self.merge.get(lesion["kind"], lesion["kind"])
-            if kind not in self.kinds:
+            group = lesion_group(lesion["kind"], lesion.get("site"))
+            if group not in self.groups:
                 continue
-            center, size = lesion["center_mm"], lesion["size_mm"]
-            x, y, z = ((axis - middle) for axis, middle in zip(axes, center, strict=True))
-            cut = 1 - (z / max(size[2] / 2, 0.51 * cell_mm[2])) ** 2
-            scale = np.sqrt(np.clip(cut, 0, None))
-            radius_x, radius_y = (np.maximum(scale * size[axis] / 2, 0.71 * cell_mm[axis]) for axis in (0, 1))
-            inside = (x[:, None, None] / radius_x) ** 2 + (y[None, :, None] / radius_y) ** 2 <= 1
-            diameter = np.minimum(scale * max(size[0], size[1]), self.largest_mm) * (cut > 0)
-            channel = result[self.kinds.index(kind)]
-            np.maximum(channel, inside * diameter.astype(np.float32), out=channel)
+            points = voxels.get(lesion.get("label") or 0)
+            if points is None:
+                inside = _ellipsoid(lesion["center_mm"], lesion["size_mm"], first_mm, cell_mm, cells)
+            else:
+                inside = _filled(points, first_mm, cell_mm, cells)
+            channel = result[self.groups.index(group)]
+            np.maximum(channel, inside * np.float32(self._diameter_mm(lesion)), out=channel)
         return torch.from_numpy(result)
+
+    def _diameter_mm(self, lesion: Mapping[str, Any]) -> float:
+        known = (lesion.get("solid_diameter_mm"), lesion.get("diameter_mm"), max(lesion["size_mm"]))
+        diameter = next(value for value in known if value is not None)
+        return float(np.clip(diameter, self.smallest_mm, self.largest_mm))
+
+
+def _voxels(mask: NDArray[np.integer[Any]], affine: Array) -> dict[int, Array]:
+    """World points (N, 3) of each label's voxels."""
+    index = np.argwhere(mask)
+    labels = mask[tuple(index.T)]
+    points = index @ affine[:3, :3].T + affine[:3, 3]
+    return {int(label): points[labels == label] for label in np.unique(labels)}
+
+
+def _filled(points: Array, first_mm: Array, cell_mm: Array, cells: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Cells that the points fill, compared with the fullest cell of their slice."""
+    where = np.rint((points - first_mm) / cell_mm).astype(np.int64)
+    where = where[((where >= 0) & (where < cells)).all(axis=1)]
+    count = np.zeros(cells, dtype=np.int64)
+    np.add.at(count, tuple(where.T), 1)
+    filled: NDArray[np.bool_] = count > _PART * np.maximum(count.max(axis=(0, 1)), 1)
+    return filled
+
+
+def _ellipsoid(
+    center_mm: Sequence[float], size_mm: Sequence[float], first_mm: Array, cell_mm: Array, cells: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """Cells in the ellipsoid that fills a box, or within half a cell of it."""
+    axes = [first_mm[axis] + cell_mm[axis] * np.arange(cells[axis]) - center_mm[axis] for axis in range(3)]
+    cut = 1 - (axes[2] / max(size_mm[2] / 2, 0.51 * abs(cell_mm[2]))) ** 2
+    scale = np.sqrt(np.clip(cut, 0, None))
+    radius_x, radius_y = (np.maximum(scale * size_mm[axis] / 2, 0.71 * abs(cell_mm[axis])) for axis in (0, 1))
+    x, y = axes[0][:, None, None], axes[1][None, :, None]
+    inside: NDArray[np.bool_] = ((x / radius_x) ** 2 + (y / radius_y) ** 2 <= 1) & (cut > 0)
+    return inside
 
 
 class LesionMapd(MapTransform):
@@ -87,25 +135,26 @@ class LesionMapd(MapTransform):
 
     Args:
         keys: the image, (1, X, Y, S) with an ``affine``.
-        kinds: as in the array transform.
+        groups: as in the array transform.
         stride: as in the array transform.
-        merge: as in the array transform.
         lesions_key: where the lesions are; the key is removed, since lists of unequal length do not collate.
+        mask_key: where the mask's path is, if the case has one; the key is removed too.
         map_key: where the map goes.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
-        kinds: Sequence[str],
+        groups: Sequence[str],
         stride: int = 8,
-        merge: Mapping[str, str] | None = None,
         lesions_key: str = "lesions",
+        mask_key: str = "mask",
         map_key: str = "lesion_mm",
     ) -> None:
         super().__init__(keys)
-        self.transform = LesionMap(kinds, stride, merge)
+        self.transform = LesionMap(groups, stride)
         self.lesions_key = lesions_key
+        self.mask_key = mask_key
         self.map_key = map_key
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -113,5 +162,9 @@ class LesionMapd(MapTransform):
         result = dict(data)
         image = result[self.first_key(result)]
         affine = np.asarray(image.affine, dtype=np.float64)
-        result[self.map_key] = self.transform(result.pop(self.lesions_key), affine, tuple(image.shape[1:]))
+        path = result.pop(self.mask_key, None)
+        mask, mask_affine = (None, None) if path is None else read_mask(Path(path))
+        result[self.map_key] = self.transform(
+            result.pop(self.lesions_key), affine, tuple(image.shape[1:]), mask, mask_affine
+        )
         return result

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from monai_staging.cohort import load_cohort
 from monai_staging.cohort.audit import refuse_leaks
+from monai_staging.cohort.lesion_groups import LESION_GROUPS, lesion_group
 from monai_staging.cohort.privacy import case_name, load_key
 from monai_staging.errors import DataError
 from monai_staging.metrics.levels import label_counts
@@ -38,7 +39,7 @@ def split_set(text: str) -> tuple[str, ...]:
 def staging_datalist(
     dataset_dir: str | os.PathLike[str],
     part: str | Sequence[str],
-    kinds: Sequence[str] = ("primary", "node", "metastasis"),
+    groups: Sequence[str] = tuple(LESION_GROUPS),
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """The cases of one or several parts of a cohort, as MONAI data dictionaries.
@@ -46,14 +47,14 @@ def staging_datalist(
     Args:
         dataset_dir: the cohort's folder.
         part: ``training``, ``validation``, ``test`` or a list of them.
-        kinds: lesion kinds whose map is learned. A kind counts as annotated in every case with lesions if any case
-            of the cohort has one: a reader who outlined nodes somewhere looked for nodes everywhere.
+        groups: lesion groups whose map is learned. A group counts as annotated in every case with lesions if any
+            case of the cohort has one: a reader who outlined nodes somewhere looked for nodes everywhere.
         limit: at most so many cases, for quick tries.
 
     Returns:
         One dictionary a case: ``image`` (absolute path), ``case`` (keyed hash, never the patient), ``lesions``, ``t``,
         ``n``, ``m`` (lists of categories still possible), ``t_set`` and so on (the same as one string), ``edition``,
-        ``prefix``, ``clinical``, ``lesion_known`` (float per kind).
+        ``prefix``, ``clinical``, ``lesion_known`` (float per group), and ``mask`` (absolute path) where the case has one.
 
     Raises:
         DataError: when the part has no case.
@@ -65,10 +66,10 @@ def staging_datalist(
     if unknown:
         raise DataError(f"Cohort {cohort.name}: a part is one of {', '.join(PARTS)}; found {unknown[0]!r}.")
     every = [case for name in PARTS for case in getattr(cohort, name)]
-    annotated = {lesion.kind for case in every for lesion in case.lesions}
+    annotated = {lesion_group(lesion.kind, lesion.site) for case in every for lesion in case.lesions}
     items = []
     for case in (case for name in parts for case in getattr(cohort, name)):
-        known = [float(bool(case.lesions) and kind in annotated) for kind in kinds]
+        known = [float(bool(case.lesions) and group in annotated) for group in groups]
         items.append(
             {
                 "image": str(cohort.root / case.image),
@@ -80,6 +81,7 @@ def staging_datalist(
                 "prefix": case.prefix,
                 "clinical": dict(case.clinical),
                 "lesion_known": torch.tensor(known),
+                **({} if case.mask is None else {"mask": str(cohort.root / case.mask)}),
             }
         )
     if not items:
@@ -124,8 +126,8 @@ def training_counts(items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, i
 class StagingPrepareBatch(PrepareBatch):
     """Batch to network input, targets and clinical vector; asks the network for everything it knows.
 
-    Targets are a dictionary: ``tnm`` (B, classes) sets as multi-hot, ``lesion_mm`` (B, kinds, X', Y', S) and
-    ``lesion_known`` (B, kinds).
+    Targets are a dictionary: ``tnm`` (B, classes) sets as multi-hot, ``lesion_mm`` (B, groups, X', Y', S) and
+    ``lesion_known`` (B, groups).
     """
 
     def __call__(
@@ -171,13 +173,13 @@ class StagingLoss(nn.Module):
 def lesion_loss(prediction: StagingOutput, lesion_mm: Tensor, known: Tensor) -> Tensor:
     """How far the lesion map is from the truth: focal loss of presence plus error of the log-diameter in lesions.
 
-    The focal loss (Lin et al., 2017, gamma 2) is summed and divided by the cells with a lesion, for each kind: a
+    The focal loss (Lin et al., 2017, gamma 2) is summed and divided by the cells with a lesion, for each group: a
     handful of cells hold one, tens of thousands none.
 
     Args:
-        prediction: with ``presence`` and ``diameter_mm``, (B, kinds, X', Y', S').
-        lesion_mm: (B, kinds, X, Y, S) true diameters in mm, 0 where there is no lesion.
-        known: (B, kinds), 1 where lesions of the kind are annotated; others do not count.
+        prediction: with ``presence`` and ``diameter_mm``, (B, groups, X', Y', S').
+        lesion_mm: (B, groups, X, Y, S) true diameters in mm, 0 where there is no lesion.
+        known: (B, groups), 1 where lesions of the group are annotated; others do not count.
     """
     truth = lesion_mm.float()
     if truth.shape != prediction.presence.shape:

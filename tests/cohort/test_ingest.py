@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 
 from monai_staging.cohort import load_cohort
 from monai_staging.cohort.cohort import volume_name
