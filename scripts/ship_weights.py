@@ -1,6 +1,6 @@
 """Puts the best weights of a training into its bundle, in half precision, with digest and metrics beside them.
 
-python scripts/ship_weights.py runs/staging-long-resnet18 bundles/staging
+python scripts/ship_weights.py runs/staging-long-resnet10 bundles/staging
 """
 
 from __future__ import annotations

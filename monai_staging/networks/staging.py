@@ -77,13 +77,14 @@ class MapContext(nn.Module):
     def __init__(self, features: int, kernel: int = 5) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(features)
-        self.depthwise = nn.Conv3d(features, features, (kernel, 1, 1), padding=(kernel // 2, 0, 0), groups=features)
+        # Over the (slices, cells of a slice) plane: depthwise 3-D convolutions have no fast CPU implementation.
+        self.depthwise = nn.Conv2d(features, features, (kernel, 1), padding=(kernel // 2, 0), groups=features)
         self.pointwise = nn.Linear(features, features)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, S, X, Y, F) to (B, S, X, Y, F)."""
-        mixed = self.depthwise(self.norm(maps).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
-        return maps + self.pointwise(functional.gelu(mixed))
+        mixed = self.depthwise(self.norm(maps).flatten(2, 3).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return maps + self.pointwise(functional.gelu(mixed)).reshape(maps.shape)
 
 
 class StagingNetwork(nn.Module):
@@ -234,8 +235,9 @@ class StagingNetwork(nn.Module):
         tokens = tokens + self.height(torch.stack([height, height**2], dim=-1))
         tokens = self.context(tokens.reshape(batch * 2, slices, features)).reshape(batch, 2, slices, features)
         side = torch.softmax(4 * profile[..., 0].amax(dim=2), dim=1)
-        primary = gate[..., 0].flatten(1)
-        size = (primary * diameter[..., 0].flatten(1)).sum(dim=1) / primary.sum(dim=1).clamp(min=1e-6)
+        # Steeper still: the surest cells alone say how large the primary is, however small and unsure it is.
+        surest = torch.softmax(8 * functional.logsigmoid(presence[..., 0]).flatten(1), dim=1)
+        size = (surest * diameter[..., 0].flatten(1)).sum(dim=1)
         # How far the primary reaches along the body: through so many slices.
         reach = gate[..., 0].amax(dim=(2, 3)).sum(dim=1) * (self.depth_mm / slices / 10)
         prior = self.evidence(evidence.amax(dim=1)).transpose(1, 2)

@@ -19,6 +19,9 @@ from monai_staging.outputs.table import metrics_table, write_metrics
 from monai_staging.tnm.categories import LETTERS, is_unknown, ordered
 from monai_staging.tnm.tables import stage_groups
 
+# More categories than these are counted in a caption, not named.
+_NAMED = 4
+
 
 @dataclass(frozen=True)
 class EvaluationResult:
@@ -128,18 +131,22 @@ def case_captions(predictions: StagingPredictions, row: int) -> dict[str, str]:
     for name, truth in zip((*LETTERS, "group"), _truth(predictions, row), strict=True):
         level = predictions.levels[name]
         best = level.predicted[row]
-        reference = "unknown" if truth in ("X", "") else truth.replace("|", " or ")
+        possible = truth.split("|")
+        reference = "unknown" if truth in ("X", "") else " or ".join(possible)
+        if len(possible) > _NAMED:
+            reference = f"one of {len(possible)} {'groups' if name == 'group' else 'categories'}"
         text = f"predicted {level.classes[best]} ({level.probabilities[row, best]:.2f}), reference {reference}"
         captions[name] = f"stage group: {text}" if name == "group" else text
     return captions
 
 
 def _truth(predictions: StagingPredictions, row: int) -> list[str]:
-    """T, N, M and stage group still possible, as text; "X" where a letter is unknown."""
+    """T, N, M and stage group still possible, as text; "X" for an unknown letter, and a group of unknown letters."""
     sets = [getattr(predictions, f"truth_{letter}")[row] for letter in LETTERS]
     edition = predictions.edition
     texts = [
         "X" if is_unknown(letter, frozenset(one), edition) else "|".join(ordered(letter, one, edition))
         for letter, one in zip(LETTERS, sets, strict=True)
     ]
-    return [*texts, "|".join(stage_groups(sets[0], sets[1], sets[2], edition))]
+    nothing = all(text == "X" for text in texts)
+    return [*texts, "X" if nothing else "|".join(stage_groups(sets[0], sets[1], sets[2], edition))]

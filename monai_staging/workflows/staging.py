@@ -18,7 +18,7 @@ from monai_staging.cohort.audit import refuse_leaks
 from monai_staging.cohort.lesion_groups import LESION_GROUPS, lesion_group
 from monai_staging.cohort.privacy import case_name, load_key
 from monai_staging.errors import DataError
-from monai_staging.metrics.levels import label_counts
+from monai_staging.metrics.levels import LabelCounts, label_counts
 from monai_staging.networks.staging import LETTERS, StagingOutput
 
 # Between the categories of a set that travels through a batch as one string.
@@ -54,7 +54,7 @@ def staging_datalist(
     Returns:
         One dictionary a case: ``image`` (absolute path), ``case`` (keyed hash, never the patient), ``lesions``, ``t``,
         ``n``, ``m`` (lists of categories still possible), ``t_set`` and so on (the same as one string), ``edition``,
-        ``prefix``, ``clinical``, ``lesion_known`` (float per group), and ``mask`` (absolute path) where the case has one.
+        ``prefix``, ``clinical``, ``lesion_known`` (float per group); ``mask`` (absolute path) where the case has one.
 
     Raises:
         DataError: when the part has no case.
@@ -117,10 +117,12 @@ def cohort_title(dataset_dir: str | os.PathLike[str], part: str | Sequence[str] 
     return f"{title}, {part if isinstance(part, str) else ' + '.join(part)} part"
 
 
-def training_counts(items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Label counts of a data list (see :func:`staging_datalist`), for the baseline."""
-    t, n, m = ([split_set(item[f"{letter}_set"]) for item in items] for letter in LETTERS)
-    return label_counts(t, n, m, str(items[0]["edition"]))
+def training_counts(dataset_dir: str | os.PathLike[str]) -> LabelCounts | None:
+    """Label counts of a cohort's training part, for the majority-class baseline; ``None`` where it has no case."""
+    cases = load_cohort(dataset_dir).training
+    if not cases:
+        return None
+    return label_counts([c.t for c in cases], [c.n for c in cases], [c.m for c in cases], cases[0].edition)
 
 
 class StagingPrepareBatch(PrepareBatch):
@@ -173,8 +175,9 @@ class StagingLoss(nn.Module):
 def lesion_loss(prediction: StagingOutput, lesion_mm: Tensor, known: Tensor) -> Tensor:
     """How far the lesion map is from the truth: focal loss of presence plus error of the log-diameter in lesions.
 
-    The focal loss (Lin et al., 2017, gamma 2) is summed and divided by the cells with a lesion, for each group: a
-    handful of cells hold one, tens of thousands none.
+    The focal loss (Lin et al., 2017, gamma 2) is summed and divided by the cells with a lesion, for each study and
+    group by itself: a handful of cells hold a lesion, tens of thousands none, and a tumour of a hundred cells must not
+    drown another patient's of two.
 
     Args:
         prediction: with ``presence`` and ``diameter_mm``, (B, groups, X', Y', S').
@@ -191,7 +194,7 @@ def lesion_loss(prediction: StagingOutput, lesion_mm: Tensor, known: Tensor) -> 
     focal = surprise * (1 - torch.exp(-surprise)) ** 2
     ratio = (prediction.diameter_mm.float().clamp(min=1).log() - truth.clamp(min=1).log()) * present
     size = functional.smooth_l1_loss(ratio, torch.zeros_like(ratio), reduction="none", beta=0.2)
-    weight = known.to(logit.dtype)[:, :, None, None, None]
-    axes = (0, 2, 3, 4)
-    cells = (present * weight).sum(axes).clamp(min=8)
-    return (((focal + size) * weight).sum(axes) / cells).mean()
+    axes = (2, 3, 4)
+    # A lesion in a single cell is as likely an error of the grid as a finding.
+    cells = present.sum(axes).clamp(min=4)
+    return ((focal + size).sum(axes) / cells * known.to(logit.dtype)).mean()

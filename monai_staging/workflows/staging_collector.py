@@ -131,7 +131,7 @@ class EpochLine:
 
     def _iteration(self, engine: Engine) -> None:
         output: Mapping[str, Any] = engine.state.output  # type: ignore[assignment]
-        self._loss.append(float(output[Keys.LOSS]))
+        self._loss.append(float(output[Keys.LOSS].detach()))
 
     def _completed(self, engine: Engine) -> None:
         metrics = self.evaluator.state.metrics

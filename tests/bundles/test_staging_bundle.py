@@ -35,6 +35,7 @@ def trained(tiny_cohort: Path, run_bundle: RunBundle, tmp_path_factory: pytest.T
         folder=folder,
     )
     (folder / "stdout.txt").write_text(result.stdout)
+    (folder / "stderr.txt").write_text(result.stderr)
     return folder
 
 
@@ -51,6 +52,11 @@ def test_training_ends_with_the_table_the_figures_and_the_mlflow_command(trained
     figures = {path.name for path in (trained / "run" / "figures").glob("*.png")}
     assert {"confusion_group.png", "roc_t.png", "reliability_m.png"} <= figures
     assert any(name.startswith("attention_case-") for name in figures)
+
+
+def test_what_was_preprocessed_once_is_read_again(trained: Path) -> None:
+    # MONAI recomputes, with a warning alone, what it cannot load again with weights_only.
+    assert "cache file" not in (trained / "stderr.txt").read_text()
 
 
 def test_the_run_is_in_mlflow_with_config_metrics_figures_and_model(trained: Path, tiny_cohort: Path) -> None:
@@ -143,7 +149,7 @@ def test_the_configs_agree_on_what_the_network_is_shown() -> None:
     configs = [
         ConfigParser.load_config_file(str(BUNDLE / f"{name}.json")) for name in ("train", "evaluate", "inference")
     ]
-    shared = ("network_def", "classes", "class_mapping", "windows", "spacing_mm", "size", "kinds", "network", "width")
+    shared = ("network_def", "classes", "class_mapping", "windows", "spacing_mm", "size", "groups", "network", "width")
     for key in shared:
         assert configs[0][key] == configs[1][key] == configs[2][key], key
     steps = configs[0]["train"]["preprocessing"] + configs[0]["train"]["windows"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from monai_staging.cohort.lesion_groups import LESION_GROUPS
 from monai_staging.errors import DataError, UsageError
 from monai_staging.networks.staging import StagingNetwork, StagingOutput
 from monai_staging.networks.weights import load_weights
@@ -25,7 +26,7 @@ def test_every_family_gives_letters_attention_and_lesions(name: str) -> None:
     assert output.attention.shape == (2, 3, 5)
     torch.testing.assert_close(output.attention.sum(-1), torch.ones(2, 3))
     assert output.presence.shape == output.diameter_mm.shape
-    assert output.presence.shape[:2] == (2, 3) and output.presence.shape[4] == 5
+    assert output.presence.shape[:2] == (2, len(LESION_GROUPS)) and output.presence.shape[4] == 5
     torch.testing.assert_close(output.side.sum(1), torch.ones(2))
 
 
@@ -78,3 +79,18 @@ def test_weights_come_back_and_those_of_another_network_are_refused(tmp_path) ->
 def test_a_letter_without_classes_is_refused() -> None:
     with pytest.raises(UsageError, match=r"\['m'\]"):
         StagingNetwork("resnet10", {"t": ["T1"], "n": ["N0"]})
+
+
+def test_the_primary_comes_first() -> None:
+    with pytest.raises(UsageError, match="must be primary"):
+        network(groups=("effusion", "primary"))
+
+
+def test_each_side_of_a_pair_is_where_its_group_says() -> None:
+    net = network(groups=("primary", "hilar node L", "hilar node R"))
+    values = torch.zeros(1, 2, 4, 4, 3)
+    values[0, 0, 0, 1] = torch.tensor([0.5, 0.6, 0.7])  # in the left half of slice 0
+    left, right = net._per_side(values)[0]
+    torch.testing.assert_close(left[0], torch.tensor([0.5, 0.6]))
+    torch.testing.assert_close(right[0], torch.tensor([0.0, 0.7]))
+    assert not left[1].any() and not right[1].any()

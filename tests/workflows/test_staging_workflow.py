@@ -33,7 +33,8 @@ CLASSES = {"t": ["T1a", "T2a"], "n": ["N0", "N1"], "m": ["M0", "M1a"]}
 
 
 def case(index: int, kind: str | None = "primary", t: tuple[str, ...] = ("T1a",)) -> Case:
-    lesions = (Lesion(kind=kind, center_mm=(1.0, 2.0, 3.0), size_mm=(9.0, 8.0, 7.0)),) if kind else ()
+    site = "7" if kind == "node" else None
+    lesions = (Lesion(kind=kind, site=site, center_mm=(1.0, 2.0, 3.0), size_mm=(9.0, 8.0, 7.0)),) if kind else ()
     return Case(
         patient=f"P{index}",
         study=f"1.{index}",
@@ -61,16 +62,21 @@ def cohort(root: Path) -> Path:
 
 
 def test_the_data_list_hides_patients_and_says_what_is_annotated(tmp_path: Path) -> None:
-    items = staging_datalist(cohort(tmp_path), "training", kinds=("primary", "node", "metastasis"))
+    items = staging_datalist(cohort(tmp_path), "training", groups=("primary", "midline node", "effusion"))
     assert [item["lesion_known"].tolist() for item in items] == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
     assert all(item["case"].startswith("case-") for item in items)
     assert not any("P0" in str(value) for value in items[0].values())
     (test,) = staging_datalist(tmp_path, "test")
     assert split_set(test["t_set"]) == ("T1a", "T1b")
     assert len(staging_datalist(tmp_path, ["training", "test"], limit=2)) == 2
-    counts = training_counts(items)
-    assert counts["t"]["T1"] == 3 and counts["group"]["I"] == 3
+    counts = training_counts(tmp_path)
+    assert counts is not None and counts["t"]["T1"] == 3 and counts["group"]["I"] == 3
     assert cohort_title(tmp_path, "test") == "phantoms (synthetic CT), test part"
+
+
+def test_without_training_cases_there_is_no_baseline(tmp_path: Path) -> None:
+    Cohort(name="made", source="phantom", training=(), validation=(), test=(case(3),), root=tmp_path).save()
+    assert training_counts(tmp_path) is None
 
 
 def test_an_empty_or_unknown_part_is_refused(tmp_path: Path) -> None:
@@ -113,7 +119,7 @@ def test_a_perfect_map_costs_nothing_and_a_wrong_one_does() -> None:
     assert float(lesion_loss(output(logits, right, truth), truth, known)) == pytest.approx(0, abs=1e-5)
     missed = float(lesion_loss(output(logits, -right, truth), truth, known))
     assert missed > 1
-    # A kind that nobody looked for teaches nothing.
+    # A group that nobody looked for teaches nothing.
     only_first = torch.tensor([[1.0, 0.0]])
     right[:, 1] = 20
     assert float(lesion_loss(output(logits, right, truth), truth, only_first)) == pytest.approx(0, abs=1e-5)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monai_staging.cohort.dicom import scan
-from monai_staging.cohort.sources.base import Defaults, Plan, SourceOptions, build_plan
-from monai_staging.cohort.sources.regions import MODALITIES, Naming, RegionAnnotator, match_regions
+from monai_staging.cohort.sources.base import Defaults, Plan, SourceOptions
+from monai_staging.cohort.sources.regions import Naming, region_plan
 
 NAMING = Naming(
     kinds=(
@@ -25,14 +24,4 @@ NAMING = Naming(
 
 def plan(raw: Path, options: SourceOptions) -> Plan:
     """What there is to ingest; the table is ``clinical.csv`` (``.tsv``, ``.xlsx``) in the tree, or the user's."""
-    scanned = scan(raw)
-    regions, rejections = match_regions(scanned)
-    return build_plan(
-        raw,
-        scanned,
-        options,
-        Defaults(),
-        lambda series: RegionAnnotator(regions[series.series], NAMING) if series.series in regions else None,
-        annotations=MODALITIES,
-        rejections=rejections,
-    )
+    return region_plan(raw, options, Defaults(), NAMING)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from monai_staging.cohort.clinical import ALIASES
-from monai_staging.cohort.dicom import scan
-from monai_staging.cohort.sources.base import Defaults, Plan, SourceOptions, build_plan
-from monai_staging.cohort.sources.regions import MODALITIES, Naming, RegionAnnotator, match_regions
+from monai_staging.cohort.sources.base import Defaults, Plan, SourceOptions
+from monai_staging.cohort.sources.regions import Naming, region_plan
 
 NAMING = Naming(kinds=((r"tumou?r|neoplasm|nodule|lesion|\bgtv", "primary"),), lone_kind="primary")
 DEFAULTS = Defaults(
@@ -24,14 +23,4 @@ DEFAULTS = Defaults(
 
 def plan(raw: Path, options: SourceOptions) -> Plan:
     """What there is to ingest; the table is the collection's ``NSCLCR01Radiogenomic ... .csv``, or the user's."""
-    scanned = scan(raw)
-    regions, rejections = match_regions(scanned)
-    return build_plan(
-        raw,
-        scanned,
-        options,
-        DEFAULTS,
-        lambda series: RegionAnnotator(regions[series.series], NAMING) if series.series in regions else None,
-        annotations=MODALITIES,
-        rejections=rejections,
-    )
+    return region_plan(raw, options, DEFAULTS, NAMING)

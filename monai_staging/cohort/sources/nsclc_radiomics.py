@@ -7,12 +7,10 @@ mean is not documented: those letters stay unknown, and the codes are counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from monai_staging.cohort.dicom import Series, scan
-from monai_staging.cohort.sources.base import Defaults, Plan, SourceOptions, build_plan
-from monai_staging.cohort.sources.regions import MODALITIES, Naming, RegionAnnotator, RegionFile, match_regions
+from monai_staging.cohort.sources.base import Defaults, Plan, SourceOptions
+from monai_staging.cohort.sources.regions import Naming, RegionFile, region_plan
 
 NAMING = Naming(kinds=((r"^gtv[-_ ]?1$", "primary"), (r"^neoplasm, primary$", "primary")))
 DEFAULTS = Defaults(
@@ -23,20 +21,8 @@ DEFAULTS = Defaults(
 
 def plan(raw: Path, options: SourceOptions) -> Plan:
     """What there is to ingest; the table is the collection's ``... Lung1.clinical ... .csv``, or the user's."""
-    scanned = scan(raw)
-    regions, rejections = match_regions(scanned)
-    return build_plan(
-        raw,
-        scanned,
-        options,
-        DEFAULTS,
-        lambda series: _annotator(series, regions),
-        annotations=MODALITIES,
-        rejections=rejections,
-    )
+    return region_plan(raw, options, DEFAULTS, NAMING, _original)
 
 
-def _annotator(series: Series, regions: Mapping[str, tuple[RegionFile, ...]]) -> RegionAnnotator | None:
-    files = regions.get(series.series, ())
-    original = tuple(file for file in files if file.modality == "RTSTRUCT")
-    return RegionAnnotator(original or files, NAMING) if files else None
+def _original(files: tuple[RegionFile, ...]) -> tuple[RegionFile, ...]:
+    return tuple(file for file in files if file.modality == "RTSTRUCT") or files

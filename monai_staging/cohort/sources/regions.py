@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_staging.cohort.case import LESION_KINDS
-from monai_staging.cohort.dicom import Rejection, Series, SeriesRefused
+from monai_staging.cohort.dicom import Rejection, Series, SeriesRefused, scan
 from monai_staging.cohort.lesions import components, lesion_of_mask, paint
 from monai_staging.cohort.masks import list_rois, list_segments, mask_from_rtstruct, mask_from_seg
-from monai_staging.cohort.sources.base import ANNOTATION_WITHOUT_IMAGE, Annotation
+from monai_staging.cohort.sources.base import (
+    ANNOTATION_WITHOUT_IMAGE,
+    Annotation,
+    Defaults,
+    Plan,
+    SourceOptions,
+    build_plan,
+)
 from monai_staging.cohort.volume import Volume
 
 MODALITIES = ("SEG", "RTSTRUCT")
@@ -163,3 +170,29 @@ def match_regions(scanned: Sequence[Series]) -> tuple[Mapping[str, tuple[RegionF
             else:
                 matched[targets[0]].append(file)
     return {uid: tuple(files) for uid, files in matched.items()}, tuple(rejections)
+
+
+def region_plan(
+    raw: Path,
+    options: SourceOptions,
+    defaults: Defaults,
+    naming: Naming,
+    chosen: Callable[[tuple[RegionFile, ...]], tuple[RegionFile, ...]] = lambda files: files,
+) -> Plan:
+    """What there is to ingest in a tree whose annotations are SEG and RTSTRUCT files.
+
+    Args:
+        raw: the tree.
+        options: the user's.
+        defaults: the source's.
+        naming: which regions are lesions.
+        chosen: of several files on one series, those that count.
+    """
+    scanned = scan(raw)
+    regions, rejections = match_regions(scanned)
+
+    def annotator(series: Series) -> RegionAnnotator | None:
+        files = regions.get(series.series)
+        return RegionAnnotator(chosen(files), naming) if files else None
+
+    return build_plan(raw, scanned, options, defaults, annotator, annotations=MODALITIES, rejections=rejections)
