@@ -65,7 +65,21 @@ def alexnet_features(spatial_dims: int, in_channels: int, width: float) -> tuple
     return layers, c5
 
 
-class AlexNet(nn.Module):
+class PooledClassifier(nn.Module):
+    """Convolutions, a grid of fixed size, linear layers: what AlexNet and VGG have in common, by torchvision's names."""
+
+    features: nn.Module
+    avgpool: nn.Module
+    classifier: nn.Module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Class scores ``(B, num_classes)`` of images ``(B, in_channels, *spatial)``."""
+        x = torch.flatten(self.avgpool(self.features(x)), 1)
+        scores: torch.Tensor = self.classifier(x)
+        return scores
+
+
+class AlexNet(PooledClassifier):
     """AlexNet as in "One weird trick" (Krizhevsky 2014, arXiv:1404.5997), the form that torchvision has.
 
     With ``spatial_dims=2``, ``in_channels=3`` and ``width=1`` the state dict has torchvision's names and shapes.
@@ -103,9 +117,3 @@ class AlexNet(nn.Module):
             nn.Linear(hidden, num_classes),
         )
         initialise(self)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Class scores ``(B, num_classes)`` of images ``(B, in_channels, *spatial)``."""
-        x = torch.flatten(self.avgpool(self.features(x)), 1)
-        scores: torch.Tensor = self.classifier(x)
-        return scores

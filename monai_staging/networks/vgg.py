@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from monai.networks.layers.factories import Conv, Norm, Pool
 from torch import nn
 
 from monai_staging.errors import UsageError
-from monai_staging.networks.alexnet import initialise, scaled
+from monai_staging.networks.alexnet import PooledClassifier, initialise, scaled
 
 # Convolutions per stage; a max pooling that halves the map ends each (Simonyan and Zisserman 2014, table 1).
 STAGES: dict[int, tuple[int, int, int, int, int]] = {
@@ -47,7 +46,7 @@ def vgg_features(
     return nn.Sequential(*layers), before
 
 
-class VGG(nn.Module):
+class VGG(PooledClassifier):
     """VGG (Simonyan and Zisserman 2014, arXiv:1409.1556), the form that torchvision has.
 
     With ``spatial_dims=2``, ``in_channels=3`` and ``width=1`` the state dict has torchvision's names and shapes.
@@ -89,9 +88,3 @@ class VGG(nn.Module):
             nn.Linear(hidden, num_classes),
         )
         initialise(self)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Class scores ``(B, num_classes)`` of images ``(B, in_channels, *spatial)``."""
-        x = torch.flatten(self.avgpool(self.features(x)), 1)
-        scores: torch.Tensor = self.classifier(x)
-        return scores
