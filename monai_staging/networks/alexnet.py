@@ -66,7 +66,7 @@ def alexnet_features(spatial_dims: int, in_channels: int, width: float) -> tuple
 
 
 class PooledClassifier(nn.Module):
-    """Convolutions, a grid of fixed size, linear layers: what AlexNet and VGG have in common, by torchvision's names."""
+    """Convolutions, a grid of fixed size, linear layers: as in AlexNet and VGG, by torchvision's names."""
 
     features: nn.Module
     avgpool: nn.Module
