@@ -35,7 +35,7 @@ class StagingOutput(NamedTuple):
             backbone the depth of its map.
         presence: (B, groups, X', Y', S'), logit of a lesion of a group in each cell; trained where a cohort has
             lesions, a free feature elsewhere.
-        diameter_mm: of the same shape, diameter in mm of the lesion, if there is one.
+        diameter_mm: of the same shape, in-plane diameter in mm of the lesion's cut, if there is one.
         side: (B, 2), probability that the primary is in the left, right half.
     """
 
@@ -108,6 +108,8 @@ class StagingNetwork(nn.Module):
         classes: categories per letter, ``{"t": [...], "n": [...], "m": [...]}``.
         in_channels: HU windows per slice.
         spatial_dims: 2 (slices) or 3 (volume).
+        neighbours: how many slices above and below a slice the 2-D backbone sees with it, as further channels: in one
+            slice a vessel looks like a nodule. Weights from elsewhere need 0, and as many windows as their channels.
         width: scales the backbone's channels.
         features: channels of the neck's map and size of a token.
         groups: lesion groups that the map predicts, the first is ``primary``; see
@@ -129,6 +131,7 @@ class StagingNetwork(nn.Module):
         classes: Mapping[str, Sequence[str]],
         in_channels: int = 3,
         spatial_dims: int = 2,
+        neighbours: int = 0,
         width: float = 1.0,
         features: int = 96,
         groups: Sequence[str] = tuple(LESION_GROUPS),
@@ -150,6 +153,8 @@ class StagingNetwork(nn.Module):
         # A pair (L, R) is one group here, seen from both sides.
         self._sided = list(dict.fromkeys(name.removesuffix(" L").removesuffix(" R") for name in self.groups))
         self.spatial_dims = spatial_dims
+        self.neighbours = neighbours if spatial_dims == 2 else 0
+        in_channels *= 1 + 2 * self.neighbours
         self.depth_mm = float(depth_mm)
         self.clinical_features = clinical_features
         self.backbone = build_backbone(
@@ -195,13 +200,21 @@ class StagingNetwork(nn.Module):
 
     def slice_maps(self, image: Tensor) -> Tensor:
         """The neck's map of every slice: (B, C, X, Y, S) to (B, S', X', Y', features)."""
-        batch, channels, size_x, size_y, slices = image.shape
+        batch, slices = image.shape[0], image.shape[-1]
         if self.spatial_dims == 2:
-            stack = image.permute(0, 4, 1, 2, 3).reshape(batch * slices, channels, size_x, size_y)
+            stack = self._with_neighbours(image.permute(0, 4, 1, 2, 3)).flatten(0, 1)
             maps = self.neck(self.backbone.pyramid(stack)).permute(0, 2, 3, 1)
             return maps.reshape(batch, slices, *maps.shape[1:])
         maps = self.neck(self.backbone.pyramid(image))
         return maps.permute(0, 4, 2, 3, 1)
+
+    def _with_neighbours(self, stack: Tensor) -> Tensor:
+        """Slices (B, S, C, X, Y) with those below and above as channels; the outermost slices are their own."""
+        reach, slices = self.neighbours, stack.shape[1]
+        if not reach:
+            return stack
+        padded = torch.cat([stack[:, :1]] * reach + [stack] + [stack[:, -1:]] * reach, dim=1)
+        return torch.cat([padded[:, shift : shift + slices] for shift in range(2 * reach + 1)], dim=2)
 
     @staticmethod
     def _halves(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -235,9 +248,12 @@ class StagingNetwork(nn.Module):
         tokens = tokens + self.height(torch.stack([height, height**2], dim=-1))
         tokens = self.context(tokens.reshape(batch * 2, slices, features)).reshape(batch, 2, slices, features)
         side = torch.softmax(4 * profile[..., 0].amax(dim=2), dim=1)
-        # Steeper still: the surest cells alone say how large the primary is, however small and unsure it is.
-        surest = torch.softmax(8 * functional.logsigmoid(presence[..., 0]).flatten(1), dim=1)
-        size = (surest * diameter[..., 0].flatten(1)).sum(dim=1)
+        # The largest cut among the surest cells: T is read from the longest diameter, however unsure a small one is.
+        cut = diameter[..., 0].flatten(1)
+        weight = torch.softmax(
+            8 * functional.logsigmoid(presence[..., 0]).flatten(1) + 4 * cut.detach().clamp(min=0.1).log(), dim=1
+        )
+        size = (weight * cut).sum(dim=1)
         # How far the primary reaches along the body: through so many slices.
         reach = gate[..., 0].amax(dim=(2, 3)).sum(dim=1) * (self.depth_mm / slices / 10)
         prior = self.evidence(evidence.amax(dim=1)).transpose(1, 2)

@@ -22,21 +22,22 @@ _PART = 0.25
 
 
 class LesionMap(Transform):
-    """Diameters on a coarse grid, one channel per lesion group.
+    """In-plane diameters on a coarse grid, one channel per lesion group.
 
-    A cell that a lesion fills to a quarter holds the lesion's diameter in mm, every other cell 0. The diameter is the
-    one that T is read from: of the solid component where it is known, else the longest one, else the longest edge of
-    the box. Where lesions of a group meet, the larger counts.
+    A cell that a lesion fills to a quarter holds the largest extent, along X or Y in mm, of the lesion's cut in the
+    cell's slice: what a reader would measure there, and what a network that sees slices can see. Every other cell holds
+    0. T is read from the solid component: where its diameter is known, every cut is scaled by its part of the whole
+    diameter. Where lesions of a group meet, the larger counts.
 
-    A lesion's cells come from its voxels where the case has a mask. Without one it is taken as the ellipsoid that fills
+    A lesion's cuts come from its voxels where the case has a mask. Without one it is taken as the ellipsoid that fills
     its box: cells whose centre lies in it, or within half a cell of it, so that no lesion falls between the cells.
 
     Args:
         groups: see :data:`monai_staging.cohort.lesion_groups.LESION_GROUPS`, one channel each; other lesions are left
             out.
         stride: voxels per cell along X and Y; slices are kept.
-        smallest_mm: smaller diameters, such as that of ground glass without a solid component, become this: 0 would
-            say that there is nothing.
+        smallest_mm: smaller diameters, such as those of ground glass without a solid component or of a lesion's ends,
+            become this: 0 would say that there is nothing.
         largest_mm: diameters are cut off here: an effusion fills half a chest, and must not outweigh all nodules.
 
     Raises:
@@ -86,17 +87,22 @@ class LesionMap(Transform):
                 continue
             points = voxels.get(lesion.get("label") or 0)
             if points is None:
-                inside = _ellipsoid(lesion["center_mm"], lesion["size_mm"], first_mm, cell_mm, cells)
+                inside, cut_mm = _ellipsoid(lesion["center_mm"], lesion["size_mm"], first_mm, cell_mm, cells)
             else:
-                inside = _filled(points, first_mm, cell_mm, cells)
+                # Half a voxel beyond the outermost centres, on either side.
+                voxel_mm = float(np.abs(mask_affine[:2, :3]).max()) if mask_affine is not None else 0.0
+                inside, cut_mm = _filled(points, first_mm, cell_mm, cells)
+                cut_mm = cut_mm + voxel_mm
+            diameter = np.clip(cut_mm * _solid_part(lesion), self.smallest_mm, self.largest_mm)
             channel = result[self.groups.index(group)]
-            np.maximum(channel, inside * np.float32(self._diameter_mm(lesion)), out=channel)
+            np.maximum(channel, inside * diameter.astype(np.float32), out=channel)
         return torch.from_numpy(result)
 
-    def _diameter_mm(self, lesion: Mapping[str, Any]) -> float:
-        known = (lesion.get("solid_diameter_mm"), lesion.get("diameter_mm"), max(lesion["size_mm"]))
-        diameter = next(value for value in known if value is not None)
-        return float(np.clip(diameter, self.smallest_mm, self.largest_mm))
+
+def _solid_part(lesion: Mapping[str, Any]) -> float:
+    """The solid component's part of the diameter; 1 where one of them is not known."""
+    solid, whole = lesion.get("solid_diameter_mm"), lesion.get("diameter_mm")
+    return 1.0 if solid is None or not whole else min(1.0, float(solid) / float(whole))
 
 
 def _voxels(mask: NDArray[np.integer[Any]], affine: Array) -> dict[int, Array]:
@@ -107,27 +113,34 @@ def _voxels(mask: NDArray[np.integer[Any]], affine: Array) -> dict[int, Array]:
     return {int(label): points[labels == label] for label in np.unique(labels)}
 
 
-def _filled(points: Array, first_mm: Array, cell_mm: Array, cells: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Cells that the points fill, compared with the fullest cell of their slice."""
+def _filled(
+    points: Array, first_mm: Array, cell_mm: Array, cells: tuple[int, ...]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Cells that the points fill, compared with the fullest of their slice, and the points' extent in each slice."""
     where = np.rint((points - first_mm) / cell_mm).astype(np.int64)
-    where = where[((where >= 0) & (where < cells)).all(axis=1)]
+    within = ((where >= 0) & (where < cells)).all(axis=1)
+    where, points = where[within], points[within]
     count = np.zeros(cells, dtype=np.int64)
     np.add.at(count, tuple(where.T), 1)
-    filled: NDArray[np.bool_] = count > _PART * np.maximum(count.max(axis=(0, 1)), 1)
-    return filled
+    low, high = np.full((2, cells[2]), np.inf), np.full((2, cells[2]), -np.inf)
+    for axis in (0, 1):
+        np.minimum.at(low[axis], where[:, 2], points[:, axis])
+        np.maximum.at(high[axis], where[:, 2], points[:, axis])
+    extent = np.where(np.isfinite(low), high - low, 0).max(axis=0)
+    return count > _PART * np.maximum(count.max(axis=(0, 1)), 1), extent
 
 
 def _ellipsoid(
     center_mm: Sequence[float], size_mm: Sequence[float], first_mm: Array, cell_mm: Array, cells: tuple[int, ...]
-) -> NDArray[np.bool_]:
-    """Cells in the ellipsoid that fills a box, or within half a cell of it."""
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Cells in the ellipsoid that fills a box, or within half a cell of it, and its extent in each slice."""
     axes = [first_mm[axis] + cell_mm[axis] * np.arange(cells[axis]) - center_mm[axis] for axis in range(3)]
     cut = 1 - (axes[2] / max(size_mm[2] / 2, 0.51 * abs(cell_mm[2]))) ** 2
     scale = np.sqrt(np.clip(cut, 0, None))
     radius_x, radius_y = (np.maximum(scale * size_mm[axis] / 2, 0.71 * abs(cell_mm[axis])) for axis in (0, 1))
     x, y = axes[0][:, None, None], axes[1][None, :, None]
-    inside: NDArray[np.bool_] = ((x / radius_x) ** 2 + (y / radius_y) ** 2 <= 1) & (cut > 0)
-    return inside
+    inside = ((x / radius_x) ** 2 + (y / radius_y) ** 2 <= 1) & (cut > 0)
+    return inside, scale * max(size_mm[0], size_mm[1])
 
 
 class LesionMapd(MapTransform):

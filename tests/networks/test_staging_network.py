@@ -94,3 +94,13 @@ def test_each_side_of_a_pair_is_where_its_group_says() -> None:
     torch.testing.assert_close(left[0], torch.tensor([0.5, 0.6]))
     torch.testing.assert_close(right[0], torch.tensor([0.0, 0.7]))
     assert not left[1].any() and not right[1].any()
+
+
+def test_a_slice_sees_its_neighbours_and_no_further() -> None:
+    net = network(neighbours=1)
+    stack = torch.rand(2, 5, 3, 4, 4)
+    seen = net._with_neighbours(stack)
+    assert seen.shape == (2, 5, 9, 4, 4)
+    torch.testing.assert_close(seen[:, 2], torch.cat([stack[:, 1], stack[:, 2], stack[:, 3]], dim=1))
+    torch.testing.assert_close(seen[:, 0, :6], torch.cat([stack[:, 0], stack[:, 0]], dim=1))
+    assert net(torch.rand(1, 3, 64, 64, 4)).shape == (1, 11)
