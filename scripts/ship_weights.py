@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import subprocess
 from pathlib import Path
@@ -29,8 +30,11 @@ def main() -> None:
     state = read_state_dict(arguments.run / "best.pt")
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     target = arguments.bundle / "models" / "model.pt"
+    # Through memory: torch.save writes the name of its file into the archive, and a temporary one never repeats.
+    archive = io.BytesIO()
+    torch.save(half, archive)
     with atomic_path(target) as temporary:
-        torch.save(half, temporary)
+        Path(temporary).write_bytes(archive.getvalue())
     size = target.stat().st_size
     if size > LARGEST_BYTES:
         raise SystemExit(f"{target}: at most {LARGEST_BYTES} bytes go into the repository, found {size}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_staging.metrics.levels import level_classes
+from monai_staging.networks.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--size", "[48,48,24]", "--spacing_mm", "[7.0,7.0,14.0]", "--network", "resnet10", "--width", "0.125"]
@@ -154,6 +156,18 @@ def test_the_configs_agree_on_what_the_network_is_shown() -> None:
         assert configs[0][key] == configs[1][key] == configs[2][key], key
     steps = configs[0]["train"]["preprocessing"] + configs[0]["train"]["windows"]
     assert steps == configs[1]["preprocessing"]["transforms"] == configs[2]["preprocessing"]["transforms"]
+
+
+def test_the_shipped_weights_are_the_default_network_s() -> None:
+    file = BUNDLE / "models" / "model.pt"
+    record = json.loads((BUNDLE / "models" / "model.json").read_text())
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == record["sha256"]
+    assert file.stat().st_size == record["bytes"] < 8_000_000
+    config = ConfigParser.load_config_file(str(BUNDLE / "evaluate.json"))
+    network = load_weights(ConfigParser(config).get_parsed_content("network_def"), file).eval()
+    size = config["size"]
+    output = network(torch.zeros(1, len(config["windows"]), size[0] // 2, size[1] // 2, 4))
+    assert output.shape == (1, sum(len(names) for names in config["classes"].values())) and output.isfinite().all()
 
 
 def test_monai_s_checks_of_metadata_and_network_pass(run_bundle: RunBundle, trained: Path, tmp_path: Path) -> None:
