@@ -30,7 +30,7 @@ def by_itk(files) -> tuple[np.ndarray, np.ndarray]:
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
-    return sitk.GetArrayViewFromImage(image), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    return sitk.GetArrayFromImage(image), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
 
 @pytest.mark.parametrize(
