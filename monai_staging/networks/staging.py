@@ -13,6 +13,7 @@ from monai_staging.cohort.lesion_groups import LESION_GROUPS, check_groups
 from monai_staging.errors import UsageError
 from monai_staging.networks.attention import GatedAttentionPool
 from monai_staging.networks.backbones import build_backbone
+from monai_staging.networks.context import MapContext, SliceContext
 from monai_staging.networks.lesion_rules import LesionRules
 from monai_staging.networks.neck import PyramidNeck
 from monai_staging.networks.size_prior import SizePrior
@@ -44,47 +45,6 @@ class StagingOutput(NamedTuple):
     presence: Tensor
     diameter_mm: Tensor
     side: Tensor
-
-
-class SliceContext(nn.Module):
-    """Lets a slice see its neighbours: residual depthwise convolution along the slice axis, then a pointwise mixing.
-
-    Args:
-        features: size F of a slice's token.
-        kernel: how many slices are seen together, odd.
-    """
-
-    def __init__(self, features: int, kernel: int = 5) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(features)
-        self.depthwise = nn.Conv1d(features, features, kernel, padding=kernel // 2, groups=features)
-        self.pointwise = nn.Linear(features, features)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Maps (B, S, F) to (B, S, F)."""
-        mixed = self.depthwise(self.norm(tokens).transpose(1, 2)).transpose(1, 2)
-        return tokens + self.pointwise(functional.gelu(mixed))
-
-
-class MapContext(nn.Module):
-    """Lets a cell see the same place in neighbouring slices: a vessel goes on there, a nodule ends.
-
-    Args:
-        features: channels F of the map.
-        kernel: how many slices are seen together, odd.
-    """
-
-    def __init__(self, features: int, kernel: int = 5) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(features)
-        # Over the (slices, cells of a slice) plane: depthwise 3-D convolutions have no fast CPU implementation.
-        self.depthwise = nn.Conv2d(features, features, (kernel, 1), padding=(kernel // 2, 0), groups=features)
-        self.pointwise = nn.Linear(features, features)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, S, X, Y, F) to (B, S, X, Y, F)."""
-        mixed = self.depthwise(self.norm(maps).flatten(2, 3).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return maps + self.pointwise(functional.gelu(mixed)).reshape(maps.shape)
 
 
 class StagingNetwork(nn.Module):
