@@ -34,12 +34,14 @@ class RandInPlaned(Randomizable, MapTransform):
         shift_voxels: float = 6.0,
         prob: float = 0.8,
         pad_value: float | Sequence[float] = -1024.0,
+        mode: str | Sequence[str] = "bilinear",
     ) -> None:
         MapTransform.__init__(self, keys)
         self.rotate_degrees = rotate_degrees
         self.shift_voxels = shift_voxels
         self.prob = prob
         self.pad_value = ensure_tuple_rep(pad_value, len(self.keys))
+        self.mode = ensure_tuple_rep(mode, len(self.keys))
         self.parameters: tuple[float, float, float] | None = None
 
     def randomize(self, data: Any = None) -> None:
@@ -63,7 +65,7 @@ class RandInPlaned(Randomizable, MapTransform):
         angle, shift_x, shift_y = self.parameters
         size_x, size_y = result[self.first_key(result)].shape[1:3]
         cos, sin = np.cos(angle), np.sin(angle)
-        for key, pad_value in self.key_iterator(result, self.pad_value):
+        for key, pad_value, mode in self.key_iterator(result, self.pad_value, self.mode):
             image = result[key]
             # affine_grid speaks of (width, height) = (Y, X) in units of half the size.
             theta = torch.tensor(
@@ -77,6 +79,6 @@ class RandInPlaned(Randomizable, MapTransform):
             stack = image.permute(0, 3, 1, 2).float() - pad_value
             grid = functional.affine_grid(theta[None], [1, 1, *image.shape[1:3]], align_corners=False)
             grid = grid.expand(stack.shape[0], -1, -1, -1)
-            moved = functional.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+            moved = functional.grid_sample(stack, grid, mode=mode, padding_mode="zeros", align_corners=False)
             result[key] = (moved + pad_value).permute(0, 2, 3, 1).to(image.dtype)
         return result

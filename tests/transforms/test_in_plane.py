@@ -50,3 +50,18 @@ def test_size_is_kept() -> None:
     move.set_random_state(1)
     moved = move({"image": disc})["image"]
     assert abs(float((moved > -500).sum()) / float((disc > -500).sum()) - 1) < 0.02
+
+
+def test_a_label_keeps_its_values() -> None:
+    # Between 30 mm and nothing lies no lesion of 15 mm.
+    diameter_mm = torch.zeros(2, 16, 16, 3)
+    diameter_mm[0, 5:8, 5:7, 1], diameter_mm[1, 11, 4, 2] = 30.0, 8.0
+    study = {"image": smooth_study((128, 128, 3)), "lesion_mm": diameter_mm}
+    move = RandInPlaned(
+        ["image", "lesion_mm"], rotate_degrees=8, shift_voxels=5, prob=1, pad_value=0, mode=["bilinear", "nearest"]
+    )
+    for seed in range(5):
+        moved = move.set_random_state(seed)(study)["lesion_mm"]
+        assert set(moved[0].unique().tolist()) == {0.0, 30.0}
+        assert set(moved[1].unique().tolist()) <= {0.0, 8.0}
+        assert 4 <= int((moved[0] > 0).sum()) <= 9
