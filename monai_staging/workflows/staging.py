@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.engines import PrepareBatch
 from torch import Tensor, nn
@@ -54,7 +55,8 @@ def staging_datalist(
     Returns:
         One dictionary a case: ``image`` (absolute path), ``case`` (keyed hash, never the patient), ``lesions``, ``t``,
         ``n``, ``m`` (lists of categories still possible), ``t_set`` and so on (the same as one string), ``edition``,
-        ``prefix``, ``clinical``, ``lesion_known`` (float per group); ``mask`` (absolute path) where the case has one.
+        ``prefix``, ``clinical``, ``lesion_known`` (float32 array, one per group); ``mask`` (absolute path) where the
+        case has one.
 
     Raises:
         DataError: when the part has no case.
@@ -80,7 +82,8 @@ def staging_datalist(
                 "edition": case.edition,
                 "prefix": case.prefix,
                 "clinical": dict(case.clinical),
-                "lesion_known": torch.tensor(known),
+                # No tensor: pickled, it holds its address, and a persistent cache would never find it again.
+                "lesion_known": np.asarray(known, dtype=np.float32),
                 **({} if case.mask is None else {"mask": str(cohort.root / case.mask)}),
             }
         )
@@ -123,6 +126,11 @@ def training_counts(dataset_dir: str | os.PathLike[str]) -> LabelCounts | None:
     if not cases:
         return None
     return label_counts([c.t for c in cases], [c.n for c in cases], [c.m for c in cases], cases[0].edition)
+
+
+def has_lesions(dataset_dir: str | os.PathLike[str]) -> bool:
+    """Whether a case of the cohort's training part has a lesion, so that the map can be learned from lesions."""
+    return any(case.lesions for case in load_cohort(dataset_dir).training)
 
 
 class StagingPrepareBatch(PrepareBatch):

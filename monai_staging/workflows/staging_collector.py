@@ -23,8 +23,9 @@ logger = logging.getLogger("monai_staging.workflows")
 class StagingCollector:
     """Collects an evaluator's predictions and writes the epoch's metrics to its state.
 
-    After an epoch, ``engine.state.metrics`` holds ``score`` (minus the mean loss of the known letters: more is better;
-    it moves smoothly, where the accuracy of a dozen patients moves in steps), ``t_accuracy``, ``n_accuracy``,
+    After an epoch, ``engine.state.metrics`` holds ``score`` (minus the mean squared probability missing from the known
+    letters, from -1 to 0: more is better; it moves smoothly, where the accuracy of a dozen patients moves in steps, and
+    no single patient outweighs the others, as in a likelihood), ``t_accuracy``, ``n_accuracy``,
     ``m_accuracy`` and ``group_accuracy`` at the main level, and ``predictions`` holds all of them.
 
     Args:
@@ -97,13 +98,13 @@ class StagingCollector:
 
     @staticmethod
     def _score(logits: Sequence[Tensor], sets: Sequence[Tensor]) -> float:
-        """Minus the mean of -log p(set) over the letters that are known (not a full set)."""
-        losses = []
+        """Minus the mean of (1 - p(set))^2 over the letters that are known (not a full set)."""
+        gains = []
         for scores, possible in zip(logits, sets, strict=True):
             known = ~possible.all(dim=1)
-            log_probability = scores.log_softmax(dim=1).masked_fill(~possible, -torch.inf).logsumexp(dim=1)
-            losses.append(log_probability[known])
-        every = torch.cat(losses)
+            missed = 1 - (scores.softmax(dim=1) * possible).sum(dim=1)
+            gains.append(-(missed[known] ** 2))
+        every = torch.cat(gains)
         return float(every.mean()) if len(every) else 0.0
 
 

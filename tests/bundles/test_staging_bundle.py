@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.transforms import Compose
 
 from monai_staging.metrics.levels import level_classes
 from monai_staging.networks.weights import load_weights
@@ -59,6 +60,33 @@ def test_training_ends_with_the_table_the_figures_and_the_mlflow_command(trained
 def test_what_was_preprocessed_once_is_read_again(trained: Path) -> None:
     # MONAI recomputes, with a warning alone, what it cannot load again with weights_only.
     assert "cache file" not in (trained / "stderr.txt").read_text()
+
+
+def test_another_process_finds_what_was_preprocessed(trained: Path, tiny_cohort: Path) -> None:
+    code = (
+        "import sys; from monai.bundle import ConfigParser; p = ConfigParser(); p.read_config(sys.argv[1]);"
+        "p['dataset_dir'] = sys.argv[2]; p['size'] = [48, 48, 24]; p['spacing_mm'] = [7.0, 7.0, 14.0];"
+        "list(p.get_parsed_content('train#dataset')); list(p.get_parsed_content('validate#dataset'))"
+    )
+    before = {path: path.stat().st_mtime_ns for path in (tiny_cohort / "cache").iterdir()}
+    subprocess.run([sys.executable, "-c", code, BUNDLE / "train.json", tiny_cohort], check=True, cwd=trained)
+    assert {path: path.stat().st_mtime_ns for path in (tiny_cohort / "cache").iterdir()} == before
+
+
+def test_augmentation_leaves_the_lesions_sizes_alone(tiny_cohort: Path) -> None:
+    config = ConfigParser()
+    config.read_config(BUNDLE / "train.json")
+    config.update({"dataset_dir": str(tiny_cohort), "size": [48, 48, 24], "spacing_mm": [7.0, 7.0, 14.0]})
+    config.parse()
+    data = config.get_parsed_content("train#dataset").data
+    preprocess = Compose(config.get_parsed_content("train#preprocessing"))
+    augment = Compose(config.get_parsed_content("train#augmentation"))
+    augment.set_random_state(0)
+    for item in data:
+        before = preprocess(dict(item))
+        sizes = set(before["lesion_mm"].unique().tolist())
+        for _ in range(3):
+            assert set(augment(dict(before))["lesion_mm"].unique().tolist()) <= sizes
 
 
 def test_the_run_is_in_mlflow_with_config_metrics_figures_and_model(trained: Path, tiny_cohort: Path) -> None:

@@ -174,7 +174,7 @@ def test_epoch_metrics_count_what_is_known() -> None:
     assert state.metrics["t_accuracy"] == 1  # the second is T1 or T2
     assert state.metrics["n_accuracy"] == 0.5
     assert state.metrics["m_accuracy"] == 1
-    sure, wrong = np.log(np.exp(3) / (np.exp(3) + 1)), np.log(1 / (np.exp(3) + 1))
+    sure, wrong = -((1 / (np.exp(3) + 1)) ** 2), -((np.exp(3) / (np.exp(3) + 1)) ** 2)
     # T of the first, N of both, M of the first; what is wholly open does not count.
     assert state.metrics["score"] == pytest.approx((sure + sure + wrong + sure) / 4)
     assert collector.predictions is not None and len(collector.predictions) == 2
