@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,7 +28,11 @@ class SliceContext(nn.Module):
 
 
 class MapContext(nn.Module):
-    """Lets a cell see the same place in neighbouring slices: a vessel goes on there, a nodule ends.
+    """Lets a cell know where in the scan it lies and see the same place in neighbouring slices.
+
+    A vessel goes on there, a nodule ends; and a dark spot is a metastasis in the liver, nothing in the stomach. A
+    convolution alone knows no place, so that a learned embedding of the cell's place is added first (Liu et al., 2018,
+    CoordConv, arXiv:1807.03247).
 
     Args:
         features: channels F of the map.
@@ -36,12 +41,18 @@ class MapContext(nn.Module):
 
     def __init__(self, features: int, kernel: int = 5) -> None:
         super().__init__()
+        self.place = nn.Sequential(nn.Linear(3, features), nn.GELU(), nn.Linear(features, features))
         self.norm = nn.LayerNorm(features)
         # Over the (slices, cells of a slice) plane: depthwise 3-D convolutions have no fast CPU implementation.
         self.depthwise = nn.Conv2d(features, features, (kernel, 1), padding=(kernel // 2, 0), groups=features)
-        self.pointwise = nn.Linear(features, features)
+        self.widen = nn.Linear(features, 2 * features)
+        self.pointwise = nn.Linear(2 * features, features)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, S, X, Y, F) to (B, S, X, Y, F)."""
+        slices, columns, rows = maps.shape[1:4]
+        # From -2 to 2, about the spread of the features; one cell alone lies in the middle.
+        axes = [torch.linspace(-2, 2, n, device=maps.device) * (n > 1) for n in (slices, columns, rows)]
+        maps = maps + self.place(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1))
         mixed = self.depthwise(self.norm(maps).flatten(2, 3).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return maps + self.pointwise(functional.gelu(mixed)).reshape(maps.shape)
+        return maps + self.pointwise(functional.gelu(self.widen(mixed))).reshape(maps.shape)

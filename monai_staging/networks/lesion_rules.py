@@ -12,6 +12,9 @@ from monai_staging.cohort.lesion_groups import check_groups
 
 # Lesions nearer to each other than this many cells (slices, X, Y) are taken as one.
 _NEIGHBOURHOOD = (7, 3, 3)
+# Of the hundreds of faint peaks in a map a few can be lesions; counted all, they would make any patient N3.
+_PEAKS = 3
+_NOTHING = -30.0
 _DISTANT = ("adrenal metastasis", "liver metastasis", "bone metastasis")
 _LEAVES = {"n": ("N0", "N1", "N2", "N3"), "m": ("M0", "M1a", "M1b", "M1c")}
 
@@ -19,7 +22,8 @@ _LEAVES = {"n": ("N0", "N1", "N2", "N3"), "m": ("M0", "M1a", "M1b", "M1c")}
 class LesionRules(nn.Module):
     r"""Probabilities of N and M, if the map's peaks are lesions, each by itself and with a probability.
 
-    A peak is a cell more likely than its neighbours; with logit :math:`x` it is a lesion with probability
+    A peak is a cell more likely than its neighbours, of which the three surest of each group and side count; with
+    logit :math:`x` it is a lesion with probability
     :math:`\sigma(a_g x + b_g)`, where :math:`a_g, b_g` are learned for each group g. The rest is counting:
 
     - N3 with a node of the other side or above the clavicles, else N2 with one of the mediastinum on the primary's
@@ -39,8 +43,8 @@ class LesionRules(nn.Module):
     def __init__(self, groups: Sequence[str], classes: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
         self.groups = check_groups(groups)
-        self.slope = nn.Parameter(torch.full((len(self.groups),), 1.5))
-        self.offset = nn.Parameter(torch.zeros(len(self.groups)))
+        self.slope = nn.Parameter(torch.full((len(self.groups),), 3.0))
+        self.offset = nn.Parameter(torch.full((len(self.groups),), 1.0))
         self.unknown = nn.ParameterDict({letter: nn.Parameter(torch.tensor(-1.5)) for letter in _LEAVES})
         for letter, leaves in _LEAVES.items():
             self.register_buffer(f"share_{letter}", _shares(leaves, classes[letter]), persistent=False)
@@ -86,20 +90,28 @@ class LesionRules(nn.Module):
         return {"n": self._mixed("n", nodes), "m": self._mixed("m", spread)}
 
     def _absence(self, presence: Tensor) -> tuple[Tensor, Tensor]:
-        """P(no lesion) (B, left|right, groups) and the sum of the odds (B, groups) of the peaks."""
-        logit = (presence.float() * self.slope + self.offset).permute(0, 4, 1, 2, 3)
+        """P(no lesion) (B, left|right, groups) and the sum of the odds (B, groups) of the surest peaks."""
+        peaks = self._peaks(presence.float().permute(0, 4, 1, 2, 3))
+        # No lesion is ever quite certain: the odds of one would outweigh everything.
+        logit = (peaks * self.slope[:, None] + self.offset[:, None]).clamp(max=5.0)
+        return (-functional.softplus(logit)).sum(dim=3).exp(), logit.exp().sum(dim=(1, 3))
+
+    @staticmethod
+    def _peaks(presence: Tensor) -> Tensor:
+        """Logits of the surest peaks of (B, groups, S, X, Y) on the left and right: (B, left|right, groups, peaks)."""
         with torch.no_grad():
             padding = [size // 2 for size in _NEIGHBOURHOOD]
-            peak = (logit == functional.max_pool3d(logit, _NEIGHBOURHOOD, 1, padding)).to(logit.dtype)
-        # No lesion is ever quite certain: the odds of one would outweigh everything.
-        log_absent = -functional.softplus(logit.clamp(max=5.0)) * peak
-        middle = logit.shape[3] // 2
+            peak = presence == functional.max_pool3d(presence, _NEIGHBOURHOOD, 1, padding)
+        sure = presence.masked_fill(~peak, _NOTHING)
+        middle = sure.shape[3] // 2
         # An odd middle column belongs to the left: a peak is counted once.
-        first = logit.shape[3] - middle
-        halves = [log_absent[:, :, :, :first], log_absent[:, :, :, first:]]
-        absent = torch.stack([half.sum(dim=(2, 3, 4)) for half in halves], dim=1).exp()
-        odds = (logit.clamp(max=5.0).exp() * peak).sum(dim=(2, 3, 4))
-        return absent, odds
+        first = sure.shape[3] - middle
+        halves = []
+        for half in (sure[:, :, :, :first], sure[:, :, :, first:]):
+            # As many in the smallest grid, so that a traced network is the same for all.
+            padded = functional.pad(half.flatten(2), (0, _PEAKS), value=_NOTHING)
+            halves.append(padded.topk(_PEAKS, dim=2).values)
+        return torch.stack(halves, dim=1)
 
     def _relative(self, name: str, absent: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
         """P(no lesion of the group) on the primary's side and on the other; of a pair, for both names the same."""

@@ -14,6 +14,7 @@ from monai_staging.errors import UsageError
 from monai_staging.networks.attention import GatedAttentionPool
 from monai_staging.networks.backbones import build_backbone
 from monai_staging.networks.context import MapContext, SliceContext
+from monai_staging.networks.granulometry import Granulometry
 from monai_staging.networks.lesion_rules import LesionRules
 from monai_staging.networks.neck import PyramidNeck
 from monai_staging.networks.size_prior import SizePrior
@@ -50,9 +51,10 @@ class StagingOutput(NamedTuple):
 class StagingNetwork(nn.Module):
     """T, N and M of a study from its axial slices.
 
-    Every slice goes through the backbone, whose scales a neck joins to one coarse map. A cell of the map says whether
-    it lies in a lesion, of which group (primary, hilar node, liver metastasis ...), and how large that is: lesions that
-    somebody outlined are shown to the network, which takes far fewer patients than labels alone.
+    Every slice goes through the backbone, whose scales a neck joins to one coarse map, and a :class:`Granulometry`
+    tells how thick things are, which a few dozen patients would not teach a network by themselves. A cell of the map
+    says whether it lies in a lesion, of which group (primary, hilar node, liver metastasis ...), and how large that is:
+    lesions that somebody outlined are shown to the network, which takes far fewer patients than labels alone.
 
     Each half of the body (left, right of the grid's centre) becomes one token a slice. The half with the larger primary
     is called *ipsilateral*, and tokens are reordered to (ipsilateral, contralateral), because N and M1a are defined
@@ -70,6 +72,7 @@ class StagingNetwork(nn.Module):
         spatial_dims: 2 (slices) or 3 (volume).
         neighbours: how many slices above and below a slice the 2-D backbone sees with it, as further channels: in one
             slice a vessel looks like a nodule. Weights from elsewhere need 0, and as many windows as their channels.
+        cubes: edges of the granulometry's cubes, in voxels of the halved grid; none for no granulometry.
         width: scales the backbone's channels.
         features: channels of the neck's map and size of a token.
         groups: lesion groups that the map predicts, the first is ``primary``; see
@@ -77,6 +80,8 @@ class StagingNetwork(nn.Module):
         depth_mm: height of the grid, slices times their spacing.
         clinical_features: length of the clinical vector joined before the heads; 0 for none.
         edition: of the TNM, for the rule of sizes.
+        map_gradient: how much of the letters' gradient reaches the lesion map: 0 where lesions are shown, which a few
+            dozen patients' letters would only blur; 1 where the letters are all there is to learn from.
         dropout: before each head.
         weights: local file with the backbone's weights.
         channels_last: runs the backbone in channels-last memory, faster on most hardware.
@@ -92,12 +97,14 @@ class StagingNetwork(nn.Module):
         in_channels: int = 3,
         spatial_dims: int = 2,
         neighbours: int = 0,
+        cubes: Sequence[int] = (2, 3, 5, 8),
         width: float = 1.0,
         features: int = 96,
         groups: Sequence[str] = tuple(LESION_GROUPS),
         depth_mm: float = 320.0,
         clinical_features: int = 0,
         edition: str = "8",
+        map_gradient: float = 1.0,
         dropout: float = 0.2,
         weights: str | None = None,
         channels_last: bool = True,
@@ -114,8 +121,10 @@ class StagingNetwork(nn.Module):
         self._sided = list(dict.fromkeys(name.removesuffix(" L").removesuffix(" R") for name in self.groups))
         self.spatial_dims = spatial_dims
         self.neighbours = neighbours if spatial_dims == 2 else 0
+        self.granulometry = Granulometry(in_channels, features, cubes) if cubes else None
         in_channels *= 1 + 2 * self.neighbours
         self.depth_mm = float(depth_mm)
+        self.map_gradient = float(map_gradient)
         self.clinical_features = clinical_features
         self.backbone = build_backbone(
             network, spatial_dims=spatial_dims, in_channels=in_channels, width=width, weights=weights
@@ -125,11 +134,15 @@ class StagingNetwork(nn.Module):
             memory_format = torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
             self.backbone.to(memory_format=memory_format)  # type: ignore[call-overload]
         self.map_context = MapContext(features)
-        self.presence = nn.Linear(features, len(self.groups))
-        self.diameter = nn.Linear(features, len(self.groups))
+        # Presence of each group, then its diameter.
+        self.lesions = nn.Linear(features, 2 * len(self.groups))
         # Hardly a cell holds a lesion: starting from there keeps the first steps calm (Lin et al., 2017, focal loss).
-        nn.init.constant_(self.presence.bias, -4.0)
-        nn.init.constant_(self.diameter.bias, 2.0)
+        nn.init.constant_(self.lesions.bias[: len(self.groups)], -4.0)
+        nn.init.constant_(self.lesions.bias[len(self.groups) :], 2.0)
+        if cubes:
+            # The backbone is noise until it has learned something: the map starts from the thickness alone.
+            self.direct = nn.Linear(features, 2 * len(self.groups), bias=False)
+            nn.init.zeros_(self.lesions.weight)
         self.token = nn.Sequential(nn.Linear(2 * features + len(self._sided), features), nn.GELU())
         self.height = nn.Linear(2, features)
         self.context = nn.Sequential(SliceContext(features), SliceContext(features))
@@ -142,7 +155,7 @@ class StagingNetwork(nn.Module):
                 )
             )
         self.norm = nn.LayerNorm(2 * features)
-        self.size_prior = SizePrior(self.classes["t"], edition)
+        self.size_prior = SizePrior(self.classes["t"], edition, measurements=2)
         self.rules = LesionRules(self.groups, self.classes)
         joined = 2 * features + 6 * len(self._sided) + 2 + clinical_features
         self.heads = nn.ModuleDict(
@@ -157,6 +170,10 @@ class StagingNetwork(nn.Module):
                 for letter in LETTERS
             }
         )
+        # A head starts as the rules alone: what it adds must pay.
+        for head in self.heads.values():
+            nn.init.zeros_(head[-1].weight)  # type: ignore[index]
+            nn.init.zeros_(head[-1].bias)  # type: ignore[index]
 
     def slice_maps(self, image: Tensor) -> Tensor:
         """The neck's map of every slice: (B, C, X, Y, S) to (B, S', X', Y', features)."""
@@ -192,10 +209,18 @@ class StagingNetwork(nn.Module):
             image: (B, C, X, Y, S) windowed HU in 0..1 on an RAS grid.
             clinical: (B, clinical_features); zeros (nothing known) where it is left out.
         """
-        maps = self.map_context(self.slice_maps(image))
+        maps = self.slice_maps(image)
+        direct: Tensor | float = 0.0
+        if self.granulometry is not None:
+            thickness = self.granulometry(image, maps.shape[1:4])
+            direct = self.direct(thickness).float()
+            maps = maps + thickness
+        maps = self.map_context(maps)
         # In cm inside, so that the values are of order one.
-        presence = self.presence(maps).float()
-        diameter = functional.softplus(self.diameter(maps).float())
+        presence, diameter = (self.lesions(maps).float() + direct).chunk(2, dim=-1)
+        diameter = functional.softplus(diameter)
+        known = presence, diameter
+        maps, presence, diameter = (self._dampened(values) for values in (maps, presence, diameter))
         # Steep, so that a lesion the network is fairly sure of counts with its whole size.
         gate = torch.sigmoid(4 * presence)
         profile = self._per_side(gate * diameter)
@@ -226,13 +251,19 @@ class StagingNetwork(nn.Module):
                 clinical = image.new_zeros(batch, self.clinical_features)
             summary = torch.cat([summary, clinical.to(summary.dtype)], dim=-1)
         attended = self.norm(attended).to(summary.dtype)
-        rules = {"t": self.size_prior(10 * size), **self.rules(presence, side)}
+        rules = {"t": self.size_prior(10 * torch.stack([size, reach], dim=1)), **self.rules(presence, side)}
         logits = [
             head(torch.cat([attended[:, index], summary], dim=-1)).float() + rules[letter]
             for index, (letter, head) in enumerate(self.heads.items())
         ]
-        presence, diameter = (values.permute(0, 4, 2, 3, 1) for values in (presence, diameter))
+        presence, diameter = (values.permute(0, 4, 2, 3, 1) for values in known)
         return StagingOutput(torch.cat(logits, dim=1), attention, presence, 10 * diameter, side)
+
+    def _dampened(self, values: Tensor) -> Tensor:
+        """The same values, with ``map_gradient`` of their gradient."""
+        if self.map_gradient == 1:
+            return values
+        return self.map_gradient * values + (1 - self.map_gradient) * values.detach()
 
     def _per_side(self, values: Tensor) -> Tensor:
         """Largest value of a slice (B, S, X, Y, groups) on the left and right: (B, left|right, S, groups with sides).

@@ -78,8 +78,9 @@ def test_unsure_lesions_are_counted_like_independent_coins() -> None:
     for chance, group, (slice_, x) in zip(
         chances, ("liver metastasis", "bone metastasis", "adrenal metastasis"), ((2, 1), (10, 6), (18, 1)), strict=True
     ):
-        # The logit that the rule's slope makes this probability.
-        values[0, slice_, x, 3, GROUPS.index(group)] = torch.logit(torch.tensor(chance)) / 1.5
+        # The logit that the rule's line makes this probability.
+        which = GROUPS.index(group)
+        values[0, slice_, x, 3, which] = (torch.logit(torch.tensor(chance)) - net.offset[which]) / net.slope[which]
     exact = torch.zeros(3)
     for outcome in itertools.product((0, 1), repeat=3):
         chance = 1.0
@@ -88,6 +89,12 @@ def test_unsure_lesions_are_counted_like_independent_coins() -> None:
         exact[min(sum(outcome), 2)] += chance
     found = net(values, LEFT)["m"].exp()[0]
     torch.testing.assert_close(found[[0, 2, 3]], exact, atol=1e-4, rtol=0)
+
+
+def test_many_faint_peaks_are_no_lesion() -> None:
+    values = torch.randn(1, 60, 8, 8, len(GROUPS), generator=torch.Generator().manual_seed(1)) * 0.2 - 3
+    found = rules()(values, LEFT)
+    assert float(found["n"].exp()[0, 0]) > 0.9 and float(found["m"].exp()[0, 0]) > 0.9
 
 
 def test_a_lesion_over_several_cells_is_one() -> None:

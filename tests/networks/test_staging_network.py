@@ -15,7 +15,11 @@ CLASSES = {"t": ["T1a", "T1b", "T2a", "T4"], "n": ["N0", "N1", "N2", "N3"], "m":
 
 def network(name: str = "resnet10", **settings: object) -> StagingNetwork:
     torch.manual_seed(0)
-    return StagingNetwork(name, CLASSES, width=0.125, features=16, **settings).eval()  # type: ignore[arg-type]
+    net = StagingNetwork(name, CLASSES, width=0.125, features=16, **settings).eval()  # type: ignore[arg-type]
+    # As after some training: heads and map start with zeros, where nothing would depend on anything.
+    for layer in [net.lesions, *(head[-1] for head in net.heads.values())]:  # type: ignore[index]
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    return net
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg11", "vgg16_bn", "resnet10", "resnet50"])
@@ -28,6 +32,34 @@ def test_every_family_gives_letters_attention_and_lesions(name: str) -> None:
     assert output.presence.shape == output.diameter_mm.shape
     assert output.presence.shape[:2] == (2, len(LESION_GROUPS)) and output.presence.shape[4] == 5
     torch.testing.assert_close(output.side.sum(1), torch.ones(2))
+
+
+def test_a_new_network_says_what_the_rules_say() -> None:
+    torch.manual_seed(0)
+    net = StagingNetwork("resnet10", CLASSES, width=0.125, features=16).eval()
+    said: dict[str, torch.Tensor] = {}
+    net.size_prior.register_forward_hook(lambda _, __, result: said.update(t=result))
+    net.rules.register_forward_hook(lambda _, __, result: said.update(result))
+    logits = net(torch.rand(1, 3, 64, 64, 4))
+    torch.testing.assert_close(logits, torch.cat([said[letter] for letter in "tnm"], dim=1))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_letters_teach_the_map_as_much_as_asked(share: float) -> None:
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 64, 64, 4)
+    gradients = []
+    for net in (network(map_gradient=share), network()):
+        net.details(image).logits[:, 0].sum().backward()
+        gradients.append(net.backbone.conv1.weight.grad)  # type: ignore[union-attr]
+    torch.testing.assert_close(gradients[0], share * gradients[1])
+    shown = network(map_gradient=share)
+    shown.details(image).presence.sum().backward()
+    assert shown.backbone.conv1.weight.grad.abs().sum() > 0  # type: ignore[union-attr]
+
+
+def test_without_cubes_the_backbone_alone_is_looked_at() -> None:
+    assert network(cubes=())(torch.rand(1, 3, 64, 64, 4)).shape == (1, 11)
 
 
 def test_a_volume_backbone_works_on_the_whole_study() -> None:
