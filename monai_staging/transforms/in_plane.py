@@ -25,6 +25,8 @@ class RandInPlaned(Randomizable, MapTransform):
         shift_voxels: largest shift along X and Y, either way.
         prob: how often.
         pad_value: what fills the corners, in the image's unit (HU of air), for all keys or for each.
+        mode: ``bilinear``, or ``nearest`` for labels and lesion maps, whose values must not be mixed; for all keys or
+            for each.
     """
 
     def __init__(
