@@ -17,20 +17,17 @@ _SIZES_MM = np.exp(np.linspace(np.log(2.0), np.log(160.0), 256))
 class SizePrior(nn.Module):
     r"""Log-probability of each T class given an uncertain measurement of the tumour's diameter.
 
-    With a log-normal error of width :math:`\sigma` around the diameter :math:`d`, the probability of a class is the
+    With a log-normal error of width :math:`\sigma` around the measurement :math:`d`, the probability of a class is the
     mass of the sizes that the edition's rule gives this class:
     :math:`p(c \mid d) \propto \sum_s [T(s) = c] \exp(-(\ln s - \ln d)^2 / 2 \sigma^2)`, mixed with a share for what
-    size does not know (descriptors raise T, ground glass lowers it). The diameter is what several measurements
-    :math:`d_i` of it say together, :math:`\ln d = b + \sum_i a_i \ln d_i`. Width, share, :math:`a_i` and b are learned;
-    at first every measurement counts alike.
+    size does not know (descriptors raise T, ground glass lowers it). Width, share and calibration of d are learned.
 
     Args:
         classes: T classes, categories or main categories of the edition.
         edition: of the TNM.
-        measurements: how many measurements of the diameter there are.
     """
 
-    def __init__(self, classes: Sequence[str], edition: str = "8", measurements: int = 1) -> None:
+    def __init__(self, classes: Sequence[str], edition: str = "8") -> None:
         super().__init__()
         names = list(classes)
         rule = torch.zeros(len(_SIZES_MM), len(names))
@@ -43,17 +40,17 @@ class SizePrior(nn.Module):
         self.register_buffer("rule", rule, persistent=False)
         self.register_buffer("log_size", torch.from_numpy(np.log(_SIZES_MM)).float(), persistent=False)
         # A network's measurement is off by a power and a factor: the first are few cells, the last many.
-        self.power = nn.Parameter(torch.full((measurements,), 1.0 / measurements))
+        self.power = nn.Parameter(torch.tensor(1.0))
         self.log_factor = nn.Parameter(torch.tensor(0.0))
         self.log_width = nn.Parameter(torch.tensor(-1.6))
         self.unknown = nn.Parameter(torch.tensor(-1.5))
 
     def forward(self, diameter_mm: Tensor) -> Tensor:
-        """Maps measured diameters (B, measurements) in mm to log-probabilities (B, classes)."""
+        """Maps diameters (B) in mm to log-probabilities (B, classes)."""
         rule, log_size = self.rule, self.log_size
         assert isinstance(rule, Tensor) and isinstance(log_size, Tensor)
-        log_diameter = (diameter_mm.float().clamp(min=1).log() * self.power).sum(dim=1, keepdim=True) + self.log_factor
-        distance = (log_size - log_diameter) / self.log_width.exp()
+        log_diameter = self.power * diameter_mm.float().clamp(min=1).log() + self.log_factor
+        distance = (log_size - log_diameter[:, None]) / self.log_width.exp()
         probability = torch.softmax(-(distance**2) / 2, dim=1) @ rule
         share = torch.sigmoid(self.unknown)
         return ((1 - share) * probability + share / rule.shape[1]).log()

@@ -125,7 +125,9 @@ def write_predictions(path: str | os.PathLike[str], predictions: StagingPredicti
 def case_captions(predictions: StagingPredictions, row: int) -> dict[str, str]:
     """A line on each letter and on the group of one row, for :func:`~monai_staging.outputs.figures_attention`.
 
-    For example ``{"t": "predicted T2 (0.61), reference T2a or T2b", ..., "group": "stage group: predicted IIIA ..."}``.
+    The group's probability is summed over all letters, so that the likeliest need not be that of the likeliest letters;
+    the line says so, lest it look like an error. For example ``{"t": "predicted T2 (0.61), reference T2a or T2b", ...,
+    "group": "stage group, over all T, N and M: predicted III (0.27), ..."}``.
     """
     captions = {}
     for name, truth in zip((*LETTERS, "group"), _truth(predictions, row), strict=True):
@@ -136,7 +138,7 @@ def case_captions(predictions: StagingPredictions, row: int) -> dict[str, str]:
         if len(possible) > _NAMED:
             reference = f"one of {len(possible)} {'groups' if name == 'group' else 'categories'}"
         text = f"predicted {level.classes[best]} ({level.probabilities[row, best]:.2f}), reference {reference}"
-        captions[name] = f"stage group: {text}" if name == "group" else text
+        captions[name] = f"stage group, over all T, N and M: {text}" if name == "group" else text
     return captions
 
 

@@ -169,7 +169,8 @@ class StagingInference(StagingOutputs):
         for document in documents:
             letters = " ".join(f"{document[letter]['most_likely']} ({document[letter]['p']:.2f})" for letter in LETTERS)
             group = document["group"]
-            self.printer(f"{document['case']}: {letters}, stage group {group['most_likely']} ({group['p']:.2f})")
+            likeliest = f"{group['most_likely']} ({group['p']:.2f})"
+            self.printer(f"{document['case']}: {letters}; stage group, over all T, N and M: {likeliest}")
         self.printer("Written:")
         tables = [self.output_dir / "predictions.json", self.output_dir / "predictions.csv"]
         for path in (*tables, *self.write_attention()):

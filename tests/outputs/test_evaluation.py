@@ -112,5 +112,5 @@ def test_captions(predictions):
     best = level.predicted[0]
     expected = f"predicted {level.classes[best]} ({level.probabilities[0, best]:.2f}), reference T2a or T2b"
     assert captions["t"] == expected
-    assert captions["group"].startswith("stage group: predicted ")
+    assert captions["group"].startswith("stage group, over all T, N and M: predicted ")
     assert case_captions(predictions, 1)["n"].endswith("reference unknown")
