@@ -24,6 +24,7 @@ from monai_staging.cohort.lock import exclusive
 from monai_staging.cohort.pool import WorkerDied, run_in_workers
 from monai_staging.cohort.sources import make_plan
 from monai_staging.cohort.sources.base import SourceOptions
+from monai_staging.cohort.splits import SplitOptions
 from monai_staging.errors import DataError
 from monai_staging.files import write_json_atomic
 from monai_staging.progress import progress
@@ -34,10 +35,11 @@ _SETTINGS = "default.json"
 
 def default_cohort(
     path: str | os.PathLike[str] = DEFAULT_PATH,
-    patients: int = 96,
+    patients: int = 120,
     seed: int = 0,
     resolution: str = "default",
     workers: int = 2,
+    test: float = 0.3,
 ) -> Path:
     """Makes the phantom cohort in ``path`` unless it is there; gives its folder.
 
@@ -50,12 +52,13 @@ def default_cohort(
         seed: of the phantoms; the same seed gives the same cohort.
         resolution: ``default``, ``tiny`` or ``full``.
         workers: processes.
+        test: fraction of the patients held out. Of 120, so many that a result can stand out from the majority's.
 
     Raises:
         DataError: the folder has a default cohort of other settings, or one that was begun with other settings.
     """
     root = Path(path).resolve()
-    settings = {"patients": patients, "seed": seed, "resolution": resolution}
+    settings = {"patients": patients, "seed": seed, "resolution": resolution, "test": test}
     if _is_there(root, settings):
         return root
 
@@ -99,7 +102,8 @@ def _make(root: Path, settings: dict[str, Any], workers: int) -> None:
             raise DataError(f"{root}: phantom {patient.index} was refused, which is an error of this package: {reason}")
         outcomes[patient.index] = outcome
     shutil.rmtree(raw, ignore_errors=True)
-    conclude(root, "phantom", sum((outcomes[index] for index in indices), Outcome()), IngestOptions())
+    options = IngestOptions(split=SplitOptions(test=settings["test"]))
+    conclude(root, "phantom", sum((outcomes[index] for index in indices), Outcome()), options)
 
 
 @dataclass(frozen=True)
