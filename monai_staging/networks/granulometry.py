@@ -26,14 +26,19 @@ class Granulometry(nn.Module):
         in_channels: channels of the image, values in 0..1.
         features: channels of the result.
         sizes: edges of the cubes, in voxels of the halved grid, ascending: 10 to 40 mm on the staging bundle's grid.
+        dropout: of the learned layers: a few dozen patients have too few lesions for them otherwise.
 
     Raises:
         UsageError: sizes that do not ascend from 2.
     """
 
-    def __init__(self, in_channels: int, features: int, sizes: Sequence[int] = (2, 3, 5, 8)) -> None:
+    def __init__(
+        self, in_channels: int, features: int, sizes: Sequence[int] = (2, 3, 5, 8), dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.sizes = tuple(sizes)
+        # Set where the layers are fitted and stay: then the statistics must stay too.
+        self.settled = False
         if not self.sizes or self.sizes[0] < 2 or list(self.sizes) != sorted(set(self.sizes)):
             raise UsageError(f"Granulometry: sizes must ascend from at least 2, found {list(self.sizes)}")
         # Bright and dark bands and rests, and the mean; each also of the neighbourhood, twice; and the place.
@@ -41,23 +46,33 @@ class Granulometry(nn.Module):
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("variance", torch.ones(count))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
-        self.mix = nn.Sequential(nn.Linear(count, features), nn.GELU(), nn.Linear(features, features), nn.GELU())
+        self.mix = nn.Sequential(
+            nn.Linear(count, features),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(features, features),
+            nn.GELU(),
+            nn.Dropout(dropout),
+        )
 
     def forward(self, image: Tensor, cells: Sequence[int]) -> Tensor:
         """Maps an image (B, C, X, Y, S) to (B, S', X', Y', features), ``cells`` being (S', X', Y')."""
-        values = self.bands(image, cells)
-        shape = values.shape[:-1]
-        values = values.flatten(0, -2)
-        if self.training:
-            self._count(values)
-        # By what was seen of all patients: by the batch's own spread, a large tumour would be as thick as a small one.
-        mixed: Tensor = self.mix(
-            functional.batch_norm(values, self.get_buffer("mean"), self.get_buffer("variance"), training=False)
-        )
-        return mixed.unflatten(0, shape)
+        bands = self.bands(image, cells)
+        if self.training and not self.settled:
+            self.observe(bands)
+        return self.mixed(bands)
 
-    def _count(self, values: Tensor) -> None:
+    def mixed(self, bands: Tensor) -> Tensor:
+        """Maps bands (..., count) to (..., features)."""
+        mean, variance = self.get_buffer("mean"), self.get_buffer("variance")
+        # By what was seen of all patients: by the batch's own spread, a large tumour would be as thick as a small one.
+        values = functional.batch_norm(bands.flatten(0, -2).float(), mean, variance, training=False)
+        result: Tensor = self.mix(values)
+        return result.unflatten(0, bands.shape[:-1])
+
+    def observe(self, bands: Tensor) -> None:
         """Takes a batch into mean and variance, at first as an average of all batches, then of the last hundred."""
+        values = bands.flatten(0, -2)
         seen = self.get_buffer("seen")
         seen += 1
         weight = 1 / seen.clamp(max=100).to(values.dtype)

@@ -43,8 +43,8 @@ class LesionRules(nn.Module):
     def __init__(self, groups: Sequence[str], classes: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
         self.groups = check_groups(groups)
-        self.slope = nn.Parameter(torch.full((len(self.groups),), 3.0))
-        self.offset = nn.Parameter(torch.full((len(self.groups),), 1.0))
+        self.slope = nn.Parameter(torch.full((len(self.groups),), 4.0))
+        self.offset = nn.Parameter(torch.zeros(len(self.groups)))
         self.unknown = nn.ParameterDict({letter: nn.Parameter(torch.tensor(-1.5)) for letter in _LEAVES})
         for letter, leaves in _LEAVES.items():
             self.register_buffer(f"share_{letter}", _shares(leaves, classes[letter]), persistent=False)

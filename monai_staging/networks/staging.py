@@ -82,7 +82,7 @@ class StagingNetwork(nn.Module):
         edition: of the TNM, for the rule of sizes.
         map_gradient: how much of the letters' gradient reaches the lesion map: 0 where lesions are shown, which a few
             dozen patients' letters would only blur; 1 where the letters are all there is to learn from.
-        dropout: before each head.
+        dropout: before each head, and in the granulometry's layers.
         weights: local file with the backbone's weights.
         channels_last: runs the backbone in channels-last memory, faster on most hardware.
 
@@ -121,7 +121,7 @@ class StagingNetwork(nn.Module):
         self._sided = list(dict.fromkeys(name.removesuffix(" L").removesuffix(" R") for name in self.groups))
         self.spatial_dims = spatial_dims
         self.neighbours = neighbours if spatial_dims == 2 else 0
-        self.granulometry = Granulometry(in_channels, features, cubes) if cubes else None
+        self.granulometry = Granulometry(in_channels, features, cubes, dropout) if cubes else None
         in_channels *= 1 + 2 * self.neighbours
         self.depth_mm = float(depth_mm)
         self.map_gradient = float(map_gradient)
@@ -155,7 +155,7 @@ class StagingNetwork(nn.Module):
                 )
             )
         self.norm = nn.LayerNorm(2 * features)
-        self.size_prior = SizePrior(self.classes["t"], edition, measurements=2)
+        self.size_prior = SizePrior(self.classes["t"], edition)
         self.rules = LesionRules(self.groups, self.classes)
         joined = 2 * features + 6 * len(self._sided) + 2 + clinical_features
         self.heads = nn.ModuleDict(
@@ -202,6 +202,21 @@ class StagingNetwork(nn.Module):
         middle = maps.shape[2] // 2
         return maps[:, :, : maps.shape[2] - middle], maps[:, :, middle:]
 
+    def map_of_bands(self, bands: Tensor) -> tuple[Tensor, Tensor]:
+        """The lesion map as the granulometry alone tells it, before the backbone has learned anything.
+
+        Args:
+            bands: (..., count) of :meth:`Granulometry.bands`.
+
+        Returns:
+            Presence (logits) and diameter in mm, (..., groups) each.
+        """
+        if self.granulometry is None:
+            raise UsageError("StagingNetwork: without cubes there is no granulometry to read a map from")
+        known = self.direct(self.granulometry.mixed(bands)).float() + self.lesions.bias
+        presence, diameter = known.chunk(2, dim=-1)
+        return presence, 10 * functional.softplus(diameter)
+
     def details(self, image: Tensor, clinical: Tensor | None = None) -> StagingOutput:
         """Everything the network knows; see :class:`StagingOutput`.
 
@@ -221,8 +236,9 @@ class StagingNetwork(nn.Module):
         diameter = functional.softplus(diameter)
         known = presence, diameter
         maps, presence, diameter = (self._dampened(values) for values in (maps, presence, diameter))
-        # Steep, so that a lesion the network is fairly sure of counts with its whole size.
-        gate = torch.sigmoid(4 * presence)
+        # Steep, so that a lesion the network is fairly sure of counts with its whole size; from a little below even
+        # odds, as the focal loss leaves the outer cells of a lesion there.
+        gate = torch.sigmoid(8 * presence + 2)
         profile = self._per_side(gate * diameter)
         evidence = self._per_side(torch.sigmoid(presence))
         pooled = [torch.cat([half.mean(dim=(2, 3)), half.amax(dim=(2, 3))], dim=-1) for half in self._halves(maps)]
@@ -233,13 +249,8 @@ class StagingNetwork(nn.Module):
         tokens = tokens + self.height(torch.stack([height, height**2], dim=-1))
         tokens = self.context(tokens.reshape(batch * 2, slices, features)).reshape(batch, 2, slices, features)
         side = torch.softmax(4 * profile[..., 0].amax(dim=2), dim=1)
-        # The largest cut among the surest cells: T is read from the longest diameter, however unsure a small one is.
-        cut = diameter[..., 0].flatten(1)
-        weight = torch.softmax(
-            8 * functional.logsigmoid(presence[..., 0]).flatten(1) + 4 * cut.detach().clamp(min=0.1).log(), dim=1
-        )
-        size = (weight * cut).sum(dim=1)
-        # How far the primary reaches along the body: through so many slices.
+        # T is read from the longest diameter, in a slice or along the body; a primary hardly seen has little of either.
+        size = (gate * diameter)[..., 0].flatten(1).amax(dim=1)
         reach = gate[..., 0].amax(dim=(2, 3)).sum(dim=1) * (self.depth_mm / slices / 10)
         prior = self.evidence(evidence.amax(dim=1)).transpose(1, 2)
         attended, attention = self.pool(torch.cat(self._by_side(tokens, side), dim=-1), prior=prior)
@@ -251,7 +262,7 @@ class StagingNetwork(nn.Module):
                 clinical = image.new_zeros(batch, self.clinical_features)
             summary = torch.cat([summary, clinical.to(summary.dtype)], dim=-1)
         attended = self.norm(attended).to(summary.dtype)
-        rules = {"t": self.size_prior(10 * torch.stack([size, reach], dim=1)), **self.rules(presence, side)}
+        rules = {"t": self.size_prior(10 * torch.maximum(size, reach)), **self.rules(presence, side)}
         logits = [
             head(torch.cat([attended[:, index], summary], dim=-1)).float() + rules[letter]
             for index, (letter, head) in enumerate(self.heads.items())

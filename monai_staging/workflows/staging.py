@@ -196,13 +196,20 @@ def lesion_loss(prediction: StagingOutput, lesion_mm: Tensor, known: Tensor) -> 
     if truth.shape != prediction.presence.shape:
         # Another stride, or a 3-D backbone with coarser slices: the largest lesion a cell covers counts.
         truth = functional.adaptive_max_pool3d(truth, prediction.presence.shape[2:])
-    present = (truth > 0).float()
-    logit = prediction.presence.float()
-    surprise = functional.binary_cross_entropy_with_logits(logit, present, reduction="none")
-    focal = surprise * (1 - torch.exp(-surprise)) ** 2
-    ratio = (prediction.diameter_mm.float().clamp(min=1).log() - truth.clamp(min=1).log()) * present
-    size = functional.smooth_l1_loss(ratio, torch.zeros_like(ratio), reduction="none", beta=0.2)
     axes = (2, 3, 4)
-    # A lesion in a single cell is as likely an error of the grid as a finding.
-    cells = present.sum(axes).clamp(min=4)
-    return ((focal + size).sum(axes) / cells * known.to(logit.dtype)).mean()
+    losses = cell_losses(prediction.presence, prediction.diameter_mm, truth).sum(axes)
+    return (losses / lesion_cells(truth, axes) * known.to(losses.dtype)).mean()
+
+
+def cell_losses(presence: Tensor, diameter_mm: Tensor, truth_mm: Tensor) -> Tensor:
+    """Loss of every cell by itself, all three of the same shape; see :func:`lesion_loss`."""
+    present = (truth_mm > 0).float()
+    surprise = functional.binary_cross_entropy_with_logits(presence.float(), present, reduction="none")
+    focal = surprise * (1 - torch.exp(-surprise)) ** 2
+    ratio = (diameter_mm.float().clamp(min=1).log() - truth_mm.clamp(min=1).log()) * present
+    return focal + functional.smooth_l1_loss(ratio, torch.zeros_like(ratio), reduction="none", beta=0.2)
+
+
+def lesion_cells(truth_mm: Tensor, axes: int | tuple[int, ...]) -> Tensor:
+    """How many cells hold a lesion, 4 at least: one in a single cell is as likely an error of the grid as a finding."""
+    return (truth_mm > 0).float().sum(axes).clamp(min=4)

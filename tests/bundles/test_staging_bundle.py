@@ -24,6 +24,7 @@ from monai_staging.networks.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--size", "[48,48,24]", "--spacing_mm", "[7.0,7.0,14.0]", "--network", "resnet10", "--width", "0.125"]
+TRAIN = [*SMALL, "--map_start_steps", "40"]
 BUNDLE = ROOT / "bundles" / "staging"
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -34,7 +35,7 @@ def trained(tiny_cohort: Path, run_bundle: RunBundle, tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("trained")
     result = run_bundle(
         *("run", "--config_file", BUNDLE / "train.json", "--dataset_dir", tiny_cohort, "--epochs", "2"),
-        *("--output_dir", folder / "run", "--resamples", "50", *SMALL),
+        *("--output_dir", folder / "run", "--resamples", "50", *TRAIN),
         folder=folder,
     )
     (folder / "stdout.txt").write_text(result.stdout)
@@ -147,7 +148,7 @@ def test_a_killed_training_resumes_to_the_same_predictions(
     tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path
 ) -> None:
     arguments = ["run", "--config_file", str(BUNDLE / "train.json"), "--dataset_dir", str(tiny_cohort)]
-    arguments += ["--epochs", "3", "--resamples", "20", *SMALL]
+    arguments += ["--epochs", "3", "--resamples", "20", *TRAIN]
     run_bundle(*arguments, "--output_dir", tmp_path / "whole", folder=tmp_path)
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/killed.db", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "monai.bundle", *arguments, "--output_dir", str(tmp_path / "killed")]
