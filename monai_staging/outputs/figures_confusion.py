@@ -55,9 +55,7 @@ def confusion_figure(path: str | os.PathLike[str], level: Level, *, subtitle: st
         left_out = int((~known).sum())
         if left_out:
             used += f", {left_out} unknown left out"
-        headline(
-            axes, f"{LEVEL_TITLES[level.name]}: reference against prediction", "\n".join(filter(None, [subtitle, used]))
-        )
+        headline(axes, f"{LEVEL_TITLES[level.name]}: confusion matrix", "\n".join(filter(None, [subtitle, used])))
         bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=25, pad=0.03)
         bar.set_label("share of the reference class")
         bar.outline.set_edgecolor(GREY)
