@@ -10,7 +10,7 @@ from ignite.engine import Engine
 from monai.inferers import SimpleInferer
 from torch import Tensor
 
-from monai_staging.errors import UsageError
+from monai_staging.errors import DataError, UsageError
 from monai_staging.networks.staging import StagingNetwork
 from monai_staging.workflows.map_start import MapStart
 from monai_staging.workflows.staging import cell_losses, lesion_cells, lesion_loss
@@ -52,7 +52,7 @@ def seen(net: StagingNetwork, image: Tensor) -> tuple[Tensor, Tensor]:
 def test_it_finds_and_measures_what_is_thick_in_studies_it_never_saw() -> None:
     net = network()
     loss = start(net, [study(seed) for seed in range(8)]).fit()
-    assert loss is not None and loss < 0.3
+    assert loss < 0.3
     for seed in range(100, 104):
         item = study(seed)
         presence, diameter = seen(net, item["image"])
@@ -77,12 +77,22 @@ def test_what_nobody_looked_for_is_not_learned() -> None:
     for item in studies:
         item["lesion_mm"][1] = 30
     net, before = network(), network().direct.weight.clone()
-    assert start(net, studies, steps=3, weight_decay=0.0).fit() is not None
+    start(net, studies, steps=3, weight_decay=0.0).fit()
     moved = (net.direct.weight - before).abs().amax(dim=1)
     assert moved[[1, 3]].tolist() == [0, 0] and float(moved[[0, 2]].min()) > 0
-    untouched = network()
-    assert start(untouched, [study(0, known=(0, 0))]).fit() is None
-    assert torch.equal(untouched.direct.weight, before)
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_without_annotated_lesions_the_map_is_left_to_the_training(epoch: int) -> None:
+    net, before = network(), network().direct.weight.clone()
+    trainer = Engine(lambda *_: None)
+    nothing = start(net, [study(0, known=(0, 0))])
+    nothing.attach(trainer)
+    trainer.state.epoch = epoch
+    trainer.run([0], max_epochs=4)
+    assert torch.equal(net.direct.weight, before) and net.direct.weight.requires_grad
+    with pytest.raises(DataError, match="found none"):
+        nothing.fit()
 
 
 def test_cells_left_out_are_counted_by_those_kept() -> None:
