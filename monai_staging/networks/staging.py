@@ -148,12 +148,9 @@ class StagingNetwork(nn.Module):
         self.context = nn.Sequential(SliceContext(features), SliceContext(features))
         self.pool = GatedAttentionPool(2 * features, hidden=features, heads=len(LETTERS))
         self.evidence = nn.Linear(len(self._sided), len(LETTERS), bias=False)
+        start = [[6.0 if name in _EVIDENCE[letter] else 0.0 for name in self._sided] for letter in LETTERS]
         with torch.no_grad():
-            self.evidence.weight.copy_(
-                torch.tensor(
-                    [[6.0 if name in _EVIDENCE[letter] else 0.0 for name in self._sided] for letter in LETTERS]
-                )
-            )
+            self.evidence.weight.copy_(torch.tensor(start))
         self.norm = nn.LayerNorm(2 * features)
         self.size_prior = SizePrior(self.classes["t"], edition)
         self.rules = LesionRules(self.groups, self.classes)
@@ -213,8 +210,7 @@ class StagingNetwork(nn.Module):
         """
         if self.granulometry is None:
             raise UsageError("StagingNetwork: without cubes there is no granulometry to read a map from")
-        known = self.direct(self.granulometry.mixed(bands)).float() + self.lesions.bias
-        presence, diameter = known.chunk(2, dim=-1)
+        presence, diameter = (self.direct(self.granulometry.mixed(bands)).float() + self.lesions.bias).chunk(2, dim=-1)
         return presence, 10 * functional.softplus(diameter)
 
     def details(self, image: Tensor, clinical: Tensor | None = None) -> StagingOutput:
@@ -272,9 +268,7 @@ class StagingNetwork(nn.Module):
 
     def _dampened(self, values: Tensor) -> Tensor:
         """The same values, with ``map_gradient`` of their gradient."""
-        if self.map_gradient == 1:
-            return values
-        return self.map_gradient * values + (1 - self.map_gradient) * values.detach()
+        return torch.lerp(values.detach(), values, self.map_gradient)
 
     def _per_side(self, values: Tensor) -> Tensor:
         """Largest value of a slice (B, S, X, Y, groups) on the left and right: (B, left|right, S, groups with sides).
