@@ -166,11 +166,15 @@ class StagingInference(StagingOutputs):
         documents = [case_document(predictions, row) for row in range(len(predictions))]
         write_json_atomic(self.output_dir / "predictions.json", documents)
         write_predictions(self.output_dir / "predictions.csv", predictions)
-        for document in documents:
+        for row, document in enumerate(documents):
             letters = " ".join(f"{document[letter]['most_likely']} ({document[letter]['p']:.2f})" for letter in LETTERS)
-            group = document["group"]
-            likeliest = f"{group['most_likely']} ({group['p']:.2f})"
-            self.printer(f"{document['case']}: {letters}; stage group, over all T, N and M: {likeliest}")
+            # The main group first, as in the figure: the likeliest sub-group may be another's.
+            level, finest = predictions.levels["group"], document["group"]
+            best = int(level.predicted[row])
+            group = f"{level.classes[best]} ({level.probabilities[row, best]:.2f})"
+            if "group_fine" in predictions.levels:
+                group += f", likeliest sub-group {finest['most_likely']} ({finest['p']:.2f})"
+            self.printer(f"{document['case']}: {letters}; stage group, over all T, N and M: {group}")
         self.printer("Written:")
         tables = [self.output_dir / "predictions.json", self.output_dir / "predictions.csv"]
         for path in (*tables, *self.write_attention()):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +74,16 @@ def test_another_process_finds_what_was_preprocessed(trained: Path, tiny_cohort:
     before = {path: path.stat().st_mtime_ns for path in (tiny_cohort / "cache").iterdir()}
     subprocess.run([sys.executable, "-c", code, BUNDLE / "train.json", tiny_cohort], check=True, cwd=trained)
     assert {path: path.stat().st_mtime_ns for path in (tiny_cohort / "cache").iterdir()} == before
+
+
+@pytest.mark.parametrize(("lesion_weight", "steps"), [(4.0, 1600), (0, 0)])
+def test_on_the_letters_alone_no_lesion_is_shown_before_training_either(
+    lesion_weight: float, steps: int, tiny_cohort: Path
+) -> None:
+    config = ConfigParser()
+    config.read_config(BUNDLE / "train.json")
+    config.update({"dataset_dir": str(tiny_cohort), "lesion_weight": lesion_weight, "width": 0.125})
+    assert config.get_parsed_content("map_start").steps == steps
 
 
 def test_augmentation_leaves_the_lesions_sizes_alone(tiny_cohort: Path) -> None:
@@ -139,6 +151,16 @@ def test_inference_needs_no_labels_and_names_no_patient(
     )
     (prediction,) = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert prediction["case"].startswith("case-") and case["patient"] not in result.stdout
+    # The line names the main group, as the figure does, and the likeliest sub-group beside it.
+    line = next(line for line in result.stdout.splitlines() if line.startswith(prediction["case"]))
+    main: Counter[str] = Counter()
+    for name, probability in prediction["group"]["probabilities"].items():
+        main[name.rstrip("ABC123")] += probability
+    ((group, probability),) = main.most_common(1)
+    finest = f"{prediction['group']['most_likely']} ({prediction['group']['p']:.2f})"
+    said = re.search(r"over all T, N and M: (\w+) \((\d\.\d\d)\), likeliest sub-group (.*)$", line)
+    assert said is not None and (said[1], said[3]) == (group, finest)
+    assert float(said[2]) == pytest.approx(probability, abs=0.006)  # the document's are rounded
     for name in ("t", "n", "m", "group"):
         assert sum(prediction[name]["probabilities"].values()) == pytest.approx(1, abs=1e-2)
     assert len(list((tmp_path / "out" / "figures").glob("attention_*.png"))) == 1
