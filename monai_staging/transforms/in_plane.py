@@ -8,25 +8,111 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Randomizable
+from monai.transforms import MapTransform, Randomizable, RandomizableTransform
 from monai.utils import ensure_tuple_rep
 from torch.nn import functional
 
+from monai_staging.transforms.meta import like
+from monai_staging.transforms.resample import Array, as_tensor
 
-class RandInPlaned(Randomizable, MapTransform):
+
+class RandInPlane(RandomizableTransform):
     """Rotates and shifts every axial slice of a study alike, at true scale.
 
     Size is information in staging (T is a diameter), so nothing is zoomed. All slices share one 2-D map, which makes
     this far cheaper than a 3-D resampling.
 
     Args:
-        keys: images, (C, X, Y, S); coarser maps of the same study may follow, shifts are in voxels of the first.
         rotate_degrees: largest rotation, either way.
         shift_voxels: largest shift along X and Y, either way.
         prob: how often.
-        pad_value: what fills the corners, in the image's unit (HU of air), for all keys or for each.
-        mode: ``bilinear``, or ``nearest`` for labels and lesion maps, whose values must not be mixed; for all keys or
-            for each.
+        pad_value: what fills the corners, in the image's unit (HU of air).
+        mode: ``bilinear``, or ``nearest`` for labels and lesion maps, whose values must not be mixed.
+    """
+
+    def __init__(
+        self,
+        rotate_degrees: float = 8.0,
+        shift_voxels: float = 6.0,
+        prob: float = 0.8,
+        pad_value: float = -1024.0,
+        mode: str = "bilinear",
+    ) -> None:
+        super().__init__(prob)
+        self.rotate_degrees = rotate_degrees
+        self.shift_voxels = shift_voxels
+        self.pad_value = pad_value
+        self.mode = mode
+        self.parameters: tuple[float, float, float] | None = None
+
+    def randomize(self, data: Any = None) -> None:
+        """Draws angle (radian) and shifts (voxels), or leaves the study as it is."""
+        super().randomize(data)
+        # Always the same number of draws, so that the random state does not depend on earlier outcomes.
+        angle, shift_x, shift_y = self.R.uniform(-1, 1, 3)
+        self.parameters = None
+        if self._do_transform:
+            self.parameters = (
+                float(np.deg2rad(angle * self.rotate_degrees)),
+                float(shift_x * self.shift_voxels),
+                float(shift_y * self.shift_voxels),
+            )
+
+    def __call__(
+        self,
+        img: torch.Tensor | Array,
+        mode: str | None = None,
+        pad_value: float | None = None,
+        size_xy: Sequence[int] | None = None,
+        randomize: bool = True,
+    ) -> torch.Tensor:
+        """Moves an image, or not.
+
+        Args:
+            img: (C, X, Y, S).
+            mode: instead of the transform's.
+            pad_value: instead of the transform's.
+            size_xy: for a coarser map of a study: voxels along X and Y of the study, in whose voxels the shifts are.
+            randomize: draw anew; without, what was drawn last happens again.
+
+        Returns:
+            As ``img``, of the same type.
+        """
+        if randomize:
+            self.randomize()
+        image = as_tensor(img)
+        if self.parameters is None:
+            return img if isinstance(img, torch.Tensor) else image
+        pad_value = self.pad_value if pad_value is None else pad_value
+        angle, shift_x, shift_y = self.parameters
+        size_x, size_y = image.shape[1:3] if size_xy is None else size_xy
+        cos, sin = np.cos(angle), np.sin(angle)
+        # affine_grid speaks of (width, height) = (Y, X) in units of half the size.
+        theta = torch.tensor(
+            [
+                [cos, -sin * size_x / size_y, 2 * shift_y / size_y],
+                [sin * size_y / size_x, cos, 2 * shift_x / size_x],
+            ],
+            dtype=torch.float32,
+        )
+        # Slices as channels, so that one grid serves them all.
+        stack = image.permute(0, 3, 1, 2).float() - pad_value
+        grid = functional.affine_grid(theta[None], [1, 1, *image.shape[1:3]], align_corners=False)
+        grid = grid.expand(stack.shape[0], -1, -1, -1)
+        moved = functional.grid_sample(stack, grid, mode=mode or self.mode, padding_mode="zeros", align_corners=False)
+        return like((moved + pad_value).permute(0, 2, 3, 1).to(image.dtype), img)
+
+
+class RandInPlaned(Randomizable, MapTransform):
+    """Dictionary twin of `RandInPlane`: all keys are moved alike.
+
+    Args:
+        keys: images, (C, X, Y, S); coarser maps of the same study may follow, shifts are in voxels of the first.
+        rotate_degrees: as in the array transform.
+        shift_voxels: as in the array transform.
+        prob: as in the array transform.
+        pad_value: as in the array transform, for all keys or for each.
+        mode: as in the array transform, for all keys or for each.
     """
 
     def __init__(
@@ -39,48 +125,25 @@ class RandInPlaned(Randomizable, MapTransform):
         mode: str | Sequence[str] = "bilinear",
     ) -> None:
         MapTransform.__init__(self, keys)
-        self.rotate_degrees = rotate_degrees
-        self.shift_voxels = shift_voxels
-        self.prob = prob
+        self.transform = RandInPlane(rotate_degrees, shift_voxels, prob)
         self.pad_value = ensure_tuple_rep(pad_value, len(self.keys))
         self.mode = ensure_tuple_rep(mode, len(self.keys))
-        self.parameters: tuple[float, float, float] | None = None
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandInPlaned:
+        """Seeds the draws."""
+        super().set_random_state(seed, state)
+        self.transform.set_random_state(state=self.R)
+        return self
 
     def randomize(self, data: Any = None) -> None:
-        """Draws angle (radian) and shifts (voxels), or leaves the study as it is."""
-        # Always the same number of draws, so that the random state does not depend on earlier outcomes.
-        chance, angle, shift_x, shift_y = self.R.random(), *self.R.uniform(-1, 1, 3)
-        self.parameters = None
-        if chance < self.prob:
-            self.parameters = (
-                float(np.deg2rad(angle * self.rotate_degrees)),
-                float(shift_x * self.shift_voxels),
-                float(shift_y * self.shift_voxels),
-            )
+        """Draws angle and shifts, once for all keys."""
+        self.transform.randomize(data)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Moves all images alike."""
         result = dict(data)
         self.randomize()
-        if self.parameters is None:
-            return result
-        angle, shift_x, shift_y = self.parameters
-        size_x, size_y = result[self.first_key(result)].shape[1:3]
-        cos, sin = np.cos(angle), np.sin(angle)
+        size_xy = result[self.first_key(result)].shape[1:3]
         for key, pad_value, mode in self.key_iterator(result, self.pad_value, self.mode):
-            image = result[key]
-            # affine_grid speaks of (width, height) = (Y, X) in units of half the size.
-            theta = torch.tensor(
-                [
-                    [cos, -sin * size_x / size_y, 2 * shift_y / size_y],
-                    [sin * size_y / size_x, cos, 2 * shift_x / size_x],
-                ],
-                dtype=torch.float32,
-            )
-            # Slices as channels, so that one grid serves them all.
-            stack = image.permute(0, 3, 1, 2).float() - pad_value
-            grid = functional.affine_grid(theta[None], [1, 1, *image.shape[1:3]], align_corners=False)
-            grid = grid.expand(stack.shape[0], -1, -1, -1)
-            moved = functional.grid_sample(stack, grid, mode=mode, padding_mode="zeros", align_corners=False)
-            result[key] = (moved + pad_value).permute(0, 2, 3, 1).to(image.dtype)
+            result[key] = self.transform(result[key], mode, pad_value, size_xy, randomize=False)
         return result

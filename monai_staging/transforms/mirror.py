@@ -5,44 +5,92 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Randomizable
+from monai.transforms import MapTransform, Randomizable, RandomizableTransform
 
 from monai_staging.cohort.lesion_groups import check_groups, mirrored
+from monai_staging.errors import DataError
+from monai_staging.transforms.meta import like
+from monai_staging.transforms.resample import Array, as_tensor
 
 
-class RandMirrord(Randomizable, MapTransform):
-    """Mirrors studies at the sagittal plane; a lesion map's left groups become the right ones.
+class RandMirror(RandomizableTransform):
+    """Mirrors a study at the sagittal plane; a lesion map's left groups become the right ones.
 
     The stage of a mirrored patient is the same: what counts is the side relative to the primary.
 
     Args:
-        keys: images, (C, X, Y, S), X along the patient's left-right axis.
-        groups: lesion groups of the maps' channels.
-        map_keys: those of the keys that are lesion maps.
+        groups: lesion groups of a map's channels; needed for lesion maps only.
         prob: how often.
+
+    Raises:
+        UsageError: groups that are not known, or one side of a pair without the other.
+    """
+
+    def __init__(self, groups: Sequence[str] = (), prob: float = 0.5) -> None:
+        super().__init__(prob)
+        self.order = mirrored(check_groups(groups))
+
+    def __call__(self, img: torch.Tensor | Array, lesion_map: bool = False, randomize: bool = True) -> torch.Tensor:
+        """Mirrors an image, or not.
+
+        Args:
+            img: (C, X, Y, S), X along the patient's left-right axis.
+            lesion_map: it is a lesion map, one channel for each of the groups.
+            randomize: draw anew; without, what was drawn last happens again.
+
+        Returns:
+            As ``img``.
+
+        Raises:
+            DataError: a lesion map with another number of channels than there are groups.
+        """
+        if randomize:
+            self.randomize(None)
+        if lesion_map and img.shape[0] != len(self.order):
+            raise DataError(
+                f"RandMirror: a lesion map has one channel for each of its {len(self.order)} groups, "
+                f"found {img.shape[0]} channels"
+            )
+        if not self._do_transform:
+            return img if isinstance(img, torch.Tensor) else as_tensor(img)
+        image = torch.flip(as_tensor(img), dims=(1,))
+        return like(image[self.order] if lesion_map else image, img)
+
+
+class RandMirrord(Randomizable, MapTransform):
+    """Dictionary twin of `RandMirror`: all keys are mirrored, or none.
+
+    Args:
+        keys: images, (C, X, Y, S), X along the patient's left-right axis.
+        groups: as in the array transform.
+        map_keys: those of the keys that are lesion maps.
+        prob: as in the array transform.
     """
 
     def __init__(
         self, keys: KeysCollection, groups: Sequence[str], map_keys: Sequence[str] = ("lesion_mm",), prob: float = 0.5
     ) -> None:
         MapTransform.__init__(self, keys)
-        self.order = mirrored(check_groups(groups))
+        self.transform = RandMirror(groups, prob)
         self.map_keys = tuple(map_keys)
-        self.prob = prob
-        self.mirrors = False
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandMirrord:
+        """Seeds the draw."""
+        super().set_random_state(seed, state)
+        self.transform.set_random_state(state=self.R)
+        return self
 
     def randomize(self, data: Any = None) -> None:
-        """Draws whether to mirror."""
-        self.mirrors = bool(self.R.random() < self.prob)
+        """Draws whether to mirror, once for all keys."""
+        self.transform.randomize(data)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Mirrors all keys alike."""
         result = dict(data)
         self.randomize()
-        if self.mirrors:
-            for key in self.key_iterator(result):
-                image = torch.flip(result[key], dims=(1,))
-                result[key] = image[self.order] if key in self.map_keys else image
+        for key in self.key_iterator(result):
+            result[key] = self.transform(result[key], lesion_map=key in self.map_keys, randomize=False)
         return result

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Randomizable
+from monai.transforms import MapTransform, Randomizable, RandomizableTransform
 from monai.utils import ensure_tuple_rep
 
 from monai_staging.cohort.volume import read_patch
@@ -24,67 +24,52 @@ from monai_staging.transforms.resample import as_tensor, resample
 Vector = npt.NDArray[np.float64]
 
 
-class RandPatchesd(Randomizable, MapTransform):
-    """Random patches of a memory-mapped volume, and of its masks, a part of them around lesions.
+class RandPatches(RandomizableTransform):
+    """Random patches of a memory-mapped volume, a part of them around lesions.
 
-    A patch around a lesion is centred on one drawn at random from the item's lesions, moved by up to ``jitter_mm``
-    along each axis. The others are drawn uniformly from where a patch lies wholly inside the volume (along an axis that
-    is too short for one: centred). With ``spacing_mm`` patches lie on an RAS grid of that spacing; without, they are
-    the file's own voxels. In both cases only the pages of the file that the patch lies on are read.
+    A patch around a lesion is centred on one drawn at random from those given, moved by up to ``jitter_mm`` along each
+    axis. The others are drawn uniformly from where a patch lies wholly inside the volume (along an axis that is too
+    short for one: centred). With ``spacing_mm`` patches lie on an RAS grid of that spacing; without, they are the
+    file's own voxels. In both cases only the pages of the file that the patch lies on are read.
 
     Args:
-        keys: paths of volumes of one grid; the first says where patches lie.
         size: voxels of a patch along its three axes.
         spacing_mm: of the patches along x, y, z; None for the file's voxels in the file's orientation.
-        count: patches per item.
+        count: patches per volume.
         lesion_fraction: probability that a patch is around a lesion; without lesions, all patches are elsewhere.
         jitter_mm: largest distance of the patch's centre from the lesion's, along each axis.
-        mask_keys: those of the keys that are masks: nearest voxel, padded with 0, kept as int16.
-        lesions_key: where an item has its lesions, each a mapping (or object) with ``center_mm`` (RAS).
-        kinds: kinds of lesions to draw from; all where it is None.
-        center_key: where a patch's centre goes (RAS mm, (3,) float32).
         pad_value: of what lies outside the volume, HU.
         root: folder that relative paths start from.
 
-    Returns:
-        As MONAI's random crops: a list of ``count`` items, each with all that the item had, its keys now
-        ``(1, *size)``.
+    Raises:
+        UsageError: a size, spacing or count that is not positive, a fraction outside [0, 1], or a negative jitter.
     """
 
     def __init__(
         self,
-        keys: KeysCollection,
         size: Sequence[int] | int,
         spacing_mm: float | Sequence[float] | None = None,
         count: int = 1,
         lesion_fraction: float = 0.5,
         jitter_mm: float = 8.0,
-        mask_keys: KeysCollection = (),
-        lesions_key: str = "lesions",
-        kinds: Sequence[str] | None = None,
-        center_key: str = "patch_center_mm",
         pad_value: int = -1024,
         root: str | PathLike[str] | None = None,
     ) -> None:
-        MapTransform.__init__(self, keys)
+        super().__init__()
         self.size = np.asarray(ensure_tuple_rep(size, 3), dtype=int)
         self.spacing_mm = None if spacing_mm is None else tuple(float(s) for s in ensure_tuple_rep(spacing_mm, 3))
         if (self.size < 1).any() or count < 1 or (self.spacing_mm is not None and min(self.spacing_mm) <= 0):
             raise UsageError(
-                f"RandPatchesd: size, spacing and count must be positive, found {size}, {spacing_mm}, {count}"
+                f"RandPatches: size, spacing and count must be positive, found {size}, {spacing_mm}, {count}"
             )
         if not 0 <= lesion_fraction <= 1 or jitter_mm < 0:
             raise UsageError(
-                f"RandPatchesd: lesion_fraction must be in [0, 1] and jitter_mm not negative, "
+                f"RandPatches: lesion_fraction must be in [0, 1] and jitter_mm not negative, "
                 f"found {lesion_fraction} and {jitter_mm}"
             )
         self.count = count
         self.lesion_fraction = lesion_fraction
         self.jitter_mm = jitter_mm
-        self.masks = {mask_keys} if isinstance(mask_keys, str) else set(mask_keys)  # type: ignore[arg-type]
-        self.lesions_key = lesions_key
-        self.kinds = None if kinds is None else set(kinds)
-        self.center_key = center_key
         self.pad_value = pad_value
         self.root = Path(root) if root is not None else Path()
         self.centers: list[Vector] = []
@@ -115,6 +100,117 @@ class RandPatchesd(Randomizable, MapTransform):
         extent: Vector = np.abs(matrix / voxel_mm).T @ (self.size * np.asarray(self.spacing_mm)) / voxel_mm
         return extent
 
+    def __call__(
+        self,
+        path: str | PathLike[str],
+        lesions_mm: Sequence[Sequence[float]] = (),
+        mask: bool = False,
+        randomize: bool = True,
+    ) -> list[MetaTensor]:
+        """Draws and reads the patches.
+
+        Args:
+            path: of a cohort's ``.nii``.
+            lesions_mm: the lesions' centres, RAS mm.
+            mask: the file is a mask: nearest voxel, padded with 0, kept as int16.
+            randomize: draw new centres; without, the last ones are used again, as for the mask of a volume.
+
+        Returns:
+            ``count`` patches, each ``(1, *size)`` with its affine.
+
+        Raises:
+            DataError: the file is not there or not readable.
+        """
+        file = self.root / path
+        array, affine = map_file(file, mask)
+        if randomize:
+            self.randomize(([np.asarray(point, dtype=np.float64) for point in lesions_mm], array.shape, affine))
+        return [self.read(file, center, affine, mask) for center in self.centers]
+
+    def read(self, path: Path, center: Vector, affine: Affine, mask: bool = False) -> MetaTensor:
+        """One patch.
+
+        Args:
+            path: the volume's file.
+            center: of the patch, RAS mm.
+            affine: (4, 4) of the file's voxel index to RAS mm.
+            mask: the file is a mask.
+
+        Returns:
+            ``(1, *size)``.
+        """
+        pad = 0 if mask else self.pad_value
+        if self.spacing_mm is None:
+            voxel = np.linalg.solve(affine[:3, :3], center - affine[:3, 3])
+            start = np.rint(voxel - (self.size - 1) / 2).astype(int)
+            patch = read_patch(path, start.tolist(), self.size.tolist(), pad=pad)
+            corner = affine.copy()
+            corner[:3, 3] = affine[:3, :3] @ start + affine[:3, 3]
+            tensor = as_tensor(patch)
+            tensor = tensor.to(torch.int16) if mask else tensor.float()
+            return MetaTensor(tensor[None], affine=torch.from_numpy(corner))
+        array, _ = map_file(path, mask)
+        x, y, z = center
+        grid = plan_grid(array.shape, affine, self.spacing_mm, tuple(self.size), (x, y, z))  # type: ignore[arg-type]
+        tensor = resample(array, affine, grid, "nearest" if mask else "linear", pad_value=pad)
+        tensor = tensor.to(torch.int16) if mask else tensor
+        return MetaTensor(tensor[None], affine=torch.from_numpy(grid.affine))
+
+
+class RandPatchesd(Randomizable, MapTransform):
+    """Dictionary twin of `RandPatches`: the same patches of a volume and of its masks.
+
+    Args:
+        keys: paths of volumes of one grid; the first says where patches lie.
+        size: as in the array transform.
+        spacing_mm: as in the array transform.
+        count: patches per item.
+        lesion_fraction: as in the array transform.
+        jitter_mm: as in the array transform.
+        mask_keys: those of the keys that are masks: nearest voxel, padded with 0, kept as int16.
+        lesions_key: where an item has its lesions, each a mapping (or object) with ``center_mm`` (RAS).
+        kinds: kinds of lesions to draw from; all where it is None.
+        center_key: where a patch's centre goes (RAS mm, (3,) float32).
+        pad_value: as in the array transform.
+        root: as in the array transform.
+
+    Returns:
+        As MONAI's random crops: a list of ``count`` items, each with all that the item had, its keys now
+        ``(1, *size)``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        size: Sequence[int] | int,
+        spacing_mm: float | Sequence[float] | None = None,
+        count: int = 1,
+        lesion_fraction: float = 0.5,
+        jitter_mm: float = 8.0,
+        mask_keys: KeysCollection = (),
+        lesions_key: str = "lesions",
+        kinds: Sequence[str] | None = None,
+        center_key: str = "patch_center_mm",
+        pad_value: int = -1024,
+        root: str | PathLike[str] | None = None,
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        self.transform = RandPatches(size, spacing_mm, count, lesion_fraction, jitter_mm, pad_value, root)
+        self.masks = {mask_keys} if isinstance(mask_keys, str) else set(mask_keys)  # type: ignore[arg-type]
+        self.lesions_key = lesions_key
+        self.kinds = None if kinds is None else set(kinds)
+        self.center_key = center_key
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandPatchesd:
+        """Seeds the draws."""
+        super().set_random_state(seed, state)
+        self.transform.set_random_state(state=self.R)
+        return self
+
+    def randomize(self, data: tuple[Sequence[Vector], tuple[int, ...], Affine]) -> None:
+        """Draws the patches' centres, once for all keys."""
+        self.transform.randomize(data)
+
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
         """Draws and reads the patches.
 
@@ -126,10 +222,10 @@ class RandPatchesd(Randomizable, MapTransform):
         shape, affine = self._geometry(first, paths)
         self.randomize((self._lesions(data), shape, affine))
         items = []
-        for center in self.centers:
+        for center in self.transform.centers:
             item = dict(data)
             for key, path in paths.items():
-                item[key] = self._read(path, key in self.masks, affine, center)
+                item[key] = self.transform.read(path, center, affine, key in self.masks)
             item[self.center_key] = torch.tensor(center, dtype=torch.float32)
             items.append(item)
         return items
@@ -137,7 +233,7 @@ class RandPatchesd(Randomizable, MapTransform):
     def _path(self, key: Hashable, value: Any) -> Path:
         if not isinstance(value, (str, PathLike)):
             raise DataError(f"RandPatchesd: {key} must be a path, found a {type(value).__name__}")
-        return self.root / value
+        return self.transform.root / value
 
     def _geometry(self, first: Hashable, paths: Mapping[Hashable, Path]) -> tuple[tuple[int, ...], Affine]:
         grids = {key: map_file(path, key in self.masks) for key, path in paths.items()}
@@ -157,21 +253,3 @@ class RandPatchesd(Randomizable, MapTransform):
             if self.kinds is None or field("kind") in self.kinds:
                 points.append(np.asarray(field("center_mm"), dtype=np.float64))
         return points
-
-    def _read(self, path: Path, mask: bool, affine: Affine, center: Vector) -> MetaTensor:
-        pad = 0 if mask else self.pad_value
-        if self.spacing_mm is None:
-            voxel = np.linalg.solve(affine[:3, :3], center - affine[:3, 3])
-            start = np.rint(voxel - (self.size - 1) / 2).astype(int)
-            patch = read_patch(path, start.tolist(), self.size.tolist(), pad=pad)
-            corner = affine.copy()
-            corner[:3, 3] = affine[:3, :3] @ start + affine[:3, 3]
-            tensor = as_tensor(patch)
-            tensor = tensor.to(torch.int16) if mask else tensor.float()
-            return MetaTensor(tensor[None], affine=torch.from_numpy(corner))
-        array, _ = map_file(path, mask)
-        x, y, z = center
-        grid = plan_grid(array.shape, affine, self.spacing_mm, tuple(self.size), (x, y, z))  # type: ignore[arg-type]
-        tensor = resample(array, affine, grid, "nearest" if mask else "linear", pad_value=pad)
-        tensor = tensor.to(torch.int16) if mask else tensor
-        return MetaTensor(tensor[None], affine=torch.from_numpy(grid.affine))

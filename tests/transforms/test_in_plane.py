@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from monai_staging.transforms.in_plane import RandInPlaned
+from monai_staging.transforms.in_plane import RandInPlane, RandInPlaned
 
 
 def smooth_study(shape: tuple[int, int, int]) -> torch.Tensor:
@@ -16,9 +16,8 @@ def smooth_study(shape: tuple[int, int, int]) -> torch.Tensor:
 
 def test_moves_are_those_of_scipy() -> None:
     image = smooth_study((48, 36, 3))
-    move = RandInPlaned("image", rotate_degrees=10, shift_voxels=5, prob=1, pad_value=0)
-    move.set_random_state(3)
-    result = move({"image": image})["image"][0].numpy()
+    move = RandInPlane(rotate_degrees=10, shift_voxels=5, prob=1, pad_value=0).set_random_state(3)
+    result = move(image)[0].numpy()
     assert move.parameters is not None
     angle, shift_x, shift_y = move.parameters
     assert abs(angle) > 0.01 and abs(shift_x) > 0.1
@@ -65,3 +64,39 @@ def test_a_label_keeps_its_values() -> None:
         assert set(moved[0].unique().tolist()) == {0.0, 30.0}
         assert set(moved[1].unique().tolist()) <= {0.0, 8.0}
         assert 4 <= int((moved[0] > 0).sum()) <= 9
+
+
+def test_the_twin_moves_every_key_as_the_array_transform_does() -> None:
+    image, coarse = smooth_study((48, 32, 3)), smooth_study((6, 4, 3))
+    twin = RandInPlaned(("image", "map"), pad_value=(-1024, 0), mode=("bilinear", "nearest")).set_random_state(2)
+    array = RandInPlane(pad_value=-1024).set_random_state(2)
+    moved = 0
+    for _ in range(10):
+        result = twin({"image": image, "map": coarse})
+        assert torch.equal(result["image"], array(image))
+        expected = array(coarse, mode="nearest", pad_value=0, size_xy=(48, 32), randomize=False)
+        assert torch.equal(result["map"], expected)
+        moved += array.parameters is not None
+    assert 0 < moved < 10
+
+
+def test_a_study_costs_four_draws_whatever_comes_of_it() -> None:
+    """The same seed moves the same studies alike for ever: trainings can be done again."""
+    twin = RandInPlaned("image", rotate_degrees=10, shift_voxels=4, prob=0.5).set_random_state(11)
+    stream = np.random.RandomState(11)
+    image = torch.zeros(1, 4, 4, 1)
+    outcomes = []
+    for _ in range(30):
+        twin({"image": image})
+        chance, (angle, shift_x, shift_y) = stream.random(), stream.uniform(-1, 1, 3)
+        expected = (np.deg2rad(angle * 10), shift_x * 4, shift_y * 4) if chance < 0.5 else None
+        assert twin.transform.parameters == expected
+        outcomes.append(expected is None)
+    assert len(set(outcomes)) == 2
+
+
+def test_arrays_are_taken_too() -> None:
+    volume = np.zeros((1, 8, 8, 2), dtype=np.int16)
+    for prob in (0, 1):
+        result = RandInPlane(prob=prob, pad_value=0)(volume)
+        assert isinstance(result, torch.Tensor) and result.dtype == torch.int16 and result.shape == volume.shape

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 
 from monai_staging.cohort.volume import Volume, write_mask, write_volume
 from monai_staging.errors import DataError, UsageError
-from monai_staging.transforms.patches import RandPatchesd
+from monai_staging.transforms.patches import RandPatches, RandPatchesd
 
 AFFINE = np.array([[-0.5, 0, 0, 20.0], [0, -0.5, 0, 15.0], [0, 0, 2.0, -30.0], [0, 0, 0, 1]])
 SHAPE = (60, 50, 20)
@@ -92,7 +92,7 @@ def test_patches_elsewhere_lie_inside_the_volume(item: dict[str, Any]) -> None:
 
 
 def test_the_wanted_fraction_is_around_lesions(item: dict[str, Any]) -> None:
-    transform = RandPatchesd("image", 4, count=400, lesion_fraction=0.7, jitter_mm=1.0).set_random_state(2)
+    transform = RandPatches(4, count=400, lesion_fraction=0.7, jitter_mm=1.0).set_random_state(2)
     transform.randomize(([np.array(lesion["center_mm"]) for lesion in item["lesions"]], SHAPE, AFFINE))
     centers = np.array(transform.centers)
     near = [np.abs(centers - lesion["center_mm"]).max(axis=1) <= 1.0 for lesion in item["lesions"]]
@@ -109,6 +109,31 @@ def test_seeded_and_the_same_draws_whatever_an_item_holds(item: dict[str, Any]) 
         return transform({**item, "lesions": []})[0]["patch_center_mm"].tolist()
 
     assert second_center([], 1) == second_center(item["lesions"], 1) != second_center([], 2)
+
+
+@pytest.mark.parametrize("spacing_mm", [None, (1.0, 1.0, 2.0)])
+def test_the_twin_reads_what_the_array_transform_reads(
+    item: dict[str, Any], spacing_mm: tuple[float, float, float] | None
+) -> None:
+    twin = RandPatchesd(("image", "mask"), (9, 8, 5), spacing_mm, count=3, mask_keys="mask").set_random_state(4)
+    array = RandPatches((9, 8, 5), spacing_mm, count=3).set_random_state(4)
+    lesions_mm = [lesion["center_mm"] for lesion in item["lesions"]]
+    for _ in range(3):
+        items = twin(item)
+        volumes = array(item["image"], lesions_mm)
+        masks = array(item["mask"], mask=True, randomize=False)
+        for result, volume, mask in zip(items, volumes, masks, strict=True):
+            assert torch.equal(result["image"], volume) and torch.equal(result["mask"], mask)
+            assert torch.equal(result["image"].affine, volume.affine)
+            assert mask.dtype == torch.int16
+
+
+def test_the_array_transform_takes_paths_from_its_root(item: dict[str, Any], tmp_path: Path) -> None:
+    inside, outside = RandPatches(4, root=tmp_path), RandPatches(4)
+    (patch,), (same,) = inside.set_random_state(0)("volume.nii"), outside.set_random_state(0)(item["image"])
+    assert torch.equal(patch, same)
+    with pytest.raises(DataError, match="nowhere.nii"):
+        inside("nowhere.nii")
 
 
 def test_lesions_may_be_objects_or_absent(item: dict[str, Any]) -> None:
