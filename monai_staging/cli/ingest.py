@@ -18,7 +18,7 @@ from monai_staging.cohort.sources import SOURCES
 if TYPE_CHECKING:
     from monai_staging.cohort.ingest import IngestResult
 
-_COLUMNS = ("patient", "edition", "stage", "age", "sex", "smoking", "subtype")
+_COLUMNS = ("patient", "edition", "prefix", "stage", "age", "sex", "smoking", "subtype")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument("--seed", type=int, default=0, metavar="S", help="of the shuffling (default: 0)")
     table = parser.add_argument_group("clinical table (csv, tsv, xlsx)")
     table.add_argument("--clinical", type=Path, metavar="FILE", help="default: looked for in RAW")
-    table.add_argument("--edition", metavar="E", help="TNM edition, 6 to 9, where the table has no column for it")
-    table.add_argument("--prefix", metavar="P", help="c, p, yc, yp or r, where the table has no column for it")
+    table.add_argument("--edition", metavar="E", help="TNM edition, 6 to 9, of rows that do not state one")
+    table.add_argument("--prefix", metavar="P", help="c, p, yc, yp or r, of rows that do not state one")
     for letter in "tnm":
         table.add_argument(
             f"--{letter}", metavar="COL", help=f"the column of {letter.upper()}, where it is not recognised"

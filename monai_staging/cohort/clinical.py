@@ -16,9 +16,9 @@ from typing import Any
 
 from monai_staging.cohort.clinical_values import parse_age_years, parse_sex, parse_smoking
 from monai_staging.errors import DataError, UsageError
-from monai_staging.tnm.categories import LETTERS, categories
+from monai_staging.tnm.categories import LETTERS, PREFIXES, categories
 from monai_staging.tnm.columns import find_column, find_columns, plain_name
-from monai_staging.tnm.parse import CodeStatus, is_missing
+from monai_staging.tnm.parse import CodeStatus, is_missing, plain
 from monai_staging.tnm.reading import open_table
 from monai_staging.tnm.table import Rules, Staged, skip_extra_headers, stage_rows
 
@@ -31,7 +31,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "smoking": ("smoking", "smoking status", "smoking history"),
     "subtype": ("subtype", "histology", "histological subtype", "histologic subtype"),
 }
-ROLES = ("t", "n", "m", "edition", *ALIASES)
+_TNM_ROLES = ("t", "n", "m", "edition", "prefix")
+ROLES = (*_TNM_ROLES, *ALIASES)
 _PARSERS: Mapping[str, Callable[[object], Any]] = {
     "age": parse_age_years,
     "sex": parse_sex,
@@ -68,6 +69,7 @@ class ClinicalTable:
         columns: the header that was taken for each role.
         unknown_codes: per role, how often each value occurs that was not understood (missing values do not count).
         rows_without_patient: rows left out since they name no patient.
+        patients_without_edition: how many have unknown letters since neither table nor caller states their edition.
         notes: what there is to say about how the file was read.
     """
 
@@ -76,6 +78,7 @@ class ClinicalTable:
     columns: Mapping[str, str]
     unknown_codes: Mapping[str, Mapping[str, int]]
     rows_without_patient: int = 0
+    patients_without_edition: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -87,18 +90,21 @@ def read_clinical(
     columns: Mapping[str, str] | None = None,
     aliases: Mapping[str, tuple[str, ...]] = ALIASES,
     patient_id: Callable[[str], str] = str,
-    edition_column: bool = True,
+    fill_edition: bool = False,
 ) -> ClinicalTable:
-    """Reads a clinical table.
+    """Reads a clinical table. What a row states goes before ``edition`` and ``prefix``.
 
     Args:
         path: ``.csv``, ``.tsv`` or ``.xlsx`` (its first sheet).
         edition: the edition of the codes where the table has no column for it.
-        prefix: the prefix of every row; else the row's, that of its codes ("pT2") or of the columns' names, or "c".
+        prefix: the prefix of rows that state none in a column of their own, and the kind of columns to take where the
+            table has clinical and pathological ones; None for that of the codes ("pT2") or of the columns' names, or
+            "c".
         columns: role (one of :data:`ROLES`) to header, where the user names one.
         aliases: role to the headers it goes by; T, N, M and edition are recognised as by ``stage-table``.
         patient_id: from what the patient column holds to the PatientID of the images.
-        edition_column: whether the table's own edition column, if it has one, goes before ``edition``.
+        fill_edition: whether ``edition`` also holds for rows that leave the table's edition column empty; their letters
+            are unknown otherwise.
 
     Raises:
         UsageError: there is no such file, a column that ``columns`` names is not there, several could be meant, or none
@@ -108,17 +114,18 @@ def read_clinical(
     path = Path(path)
     table = open_table(path)
     named = dict(columns or {})
-    letters = {role: named.get(role) for role in ("t", "n", "m", "edition")}
-    tnm = find_columns(table.header, letters, prefix=prefix, with_edition=edition_column)
+    letters = {role: named.get(role) for role in _TNM_ROLES}
+    tnm = find_columns(table.header, letters, prefix=prefix, with_prefix=True)
     found = {role: getattr(tnm, role) for role in letters if getattr(tnm, role) is not None}
     found |= _find(path, table.header, named, aliases)
-    rules = Rules(tnm, edition if tnm.edition is None else None, prefix, width=len(table.header))
+    given = edition if tnm.edition is None or fill_edition else None
+    rules = Rules(tnm, given, prefix, width=len(table.header), fill=True)
     rows, _ = skip_extra_headers(table.rows, table.header, tnm)
     unknown: dict[str, Counter[str]] = defaultdict(Counter)
     labels: dict[str, Labels] = {}
     first: dict[str, dict[str, str]] = {}
     conflicts: dict[str, str] = {}
-    without = 0
+    without = without_edition = 0
     for row, staged in stage_rows(rows, rules):
         values = {role: row.cells[i].strip() if i < len(row.cells) else "" for role, i in found.items()}
         patient = values.pop("patient")
@@ -134,6 +141,7 @@ def read_clinical(
             conflicts.setdefault(patient, f"{path.name}, line {row.line}: {', '.join(staged.notes)}.")
         if patient not in first:
             first[patient] = values
+            without_edition += staged.edition is None and is_missing(values.get("edition", ""))
             labels[patient] = _labels(values, staged, edition, prefix, unknown)
     counts = {role: dict(sorted(counter.items())) for role, counter in sorted(unknown.items())}
     return ClinicalTable(
@@ -142,6 +150,7 @@ def read_clinical(
         columns={role: table.header[index] for role, index in found.items()},
         unknown_codes=counts,
         rows_without_patient=without,
+        patients_without_edition=without_edition,
         notes=tuple(f"{path.name}: {note}." for note in table.notes if "Latin-1" in note or "sheets" in note),
     )
 
@@ -153,7 +162,8 @@ def _labels(
         # Codes of an edition that is not stated, or is none of ours, could mean anything.
         if not is_missing(values.get("edition", "")):
             unknown["edition"][values["edition"]] += 1
-        letters = unknown_labels(edition, prefix or "c")
+        own = plain(values.get("prefix", ""))
+        letters = unknown_labels(edition, own if own in PREFIXES else prefix or "c")
     else:
         for code in staged.codes:
             if code.status is CodeStatus.STRAY:

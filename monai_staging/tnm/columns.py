@@ -89,14 +89,17 @@ def find_columns(
     *,
     prefix: str | None = None,
     with_edition: bool = True,
+    with_prefix: bool | None = None,
 ) -> Columns:
     """Finds the columns of T, N, M, edition and prefix; the recorded stage's only where it is named.
 
     Args:
         header: the table's column names.
-        named: the names the user gave, under "t", "n", "m", "edition" and "recorded"; what is missing is recognised.
+        named: the names the user gave, under "t", "n", "m", "edition", "prefix" and "recorded"; what is missing is
+            recognised.
         prefix: where a table has clinical and pathological columns, the kind to take.
         with_edition: whether to look for an edition column where none is named.
+        with_prefix: likewise for a prefix column; None to look for one where no ``prefix`` is given.
 
     Raises:
         UsageError: a named column is not there, several could be meant, or none of T, N and M is found.
@@ -121,12 +124,16 @@ def find_columns(
     edition = given.get("edition")
     if edition is None and with_edition:
         edition = _single(header, _EDITION_NAME, "the edition", "--edition-column")
+    prefixes = given.get("prefix")
+    if prefixes is None and (prefix is None if with_prefix is None else with_prefix):
+        option = "--prefix-column" if "prefix" in named else "--prefix"
+        prefixes = _single(header, _PREFIX_NAME, "the prefix", option)
     return Columns(
         found["t"],
         found["n"],
         found["m"],
         edition,
-        _single(header, _PREFIX_NAME, "the prefix", "--prefix") if prefix is None else None,
+        prefixes,
         given.get("recorded"),
         kinds.pop() if len(kinds) == 1 else None,
     )

@@ -67,6 +67,7 @@ class Rules:
         prefix: the prefix of every row; None to take the one of the row, of its codes or of the column names, else "c".
         tx_means: what a written TX means, see `parse_code`.
         width: number of columns of the table; a row with more filled cells is not trusted. None: not checked.
+        fill: ``edition`` and ``prefix`` are not of every row, but of those that leave their own column empty.
     """
 
     columns: Columns
@@ -74,10 +75,12 @@ class Rules:
     prefix: str | None = None
     tx_means: TXMeans = "unknown"
     width: int | None = None
+    fill: bool = False
 
     def __post_init__(self) -> None:
-        """Checks that there is an edition and one only."""
-        if (self.edition is None) == (self.columns.edition is None):
+        """Checks that there is an edition, and one only unless one fills the gaps of the other."""
+        sources = (self.edition is not None) + (self.columns.edition is not None)
+        if sources == 0 or (sources == 2 and not self.fill):
             raise UsageError("Rows need one source of the TNM edition: one for all of them, or a column.")
         if self.edition is not None:
             object.__setattr__(self, "edition", check_edition(self.edition))
@@ -150,7 +153,8 @@ def stage_row(cells: tuple[str, ...], rules: Rules) -> Staged:
     """Stages one row from its T, N, M, edition, prefix and recorded cells ("" where there is no such column)."""
     t, n, m, edition_cell, prefix_cell, recorded_cell = cells
     found = (t, n, m)
-    edition = rules.edition or parse_edition(plain(edition_cell))
+    stated = rules.columns.edition is not None and not (rules.fill and is_missing(edition_cell))
+    edition = parse_edition(plain(edition_cell)) if stated else rules.edition
     if edition is None:
         given = "edition not given" if is_missing(edition_cell) else f"edition {edition_cell!r} is none of 6 to 9"
         return Staged(found, None, rules.prefix, (), (), None, Verdict.UNDETERMINED, (given,))
@@ -164,7 +168,8 @@ def stage_row(cells: tuple[str, ...], rules: Rules) -> Staged:
     try:
         own = None if is_missing(prefix_cell) else check_prefix(prefix_cell)
         # A column's name says what its codes usually are; a code that says otherwise ("ypT2") is the better witness.
-        prefix = common_prefix(*codes, prefix=rules.prefix or own) or rules.columns.kind or "c"
+        first, second = (own, rules.prefix) if rules.fill else (rules.prefix, own)
+        prefix = common_prefix(*codes, prefix=first or second) or rules.columns.kind or "c"
     except UsageError as error:
         return Staged(found, edition, None, codes, (), recorded, Verdict.UNDETERMINED, (f"prefix: {error}",))
     groups = stage_groups(sets[0], sets[1], sets[2], edition)

@@ -9,6 +9,7 @@ import pytest
 from monai_staging.cli.main import main
 from monai_staging.cohort import load_cohort
 from monai_staging.cohort.phantom import PhantomConfig, write_phantom_tree
+from monai_staging.tnm import categories
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +104,25 @@ def test_tells_what_it_could_not_understand(tmp_path: Path, capsys: pytest.Captu
     assert "t not understood, left unknown: 'T9' 1x" in text
     assert "1 patients without images" in text
     assert "SECRET" not in text
+
+
+def test_the_table_s_own_columns_go_before_the_options(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = sorted(path.stem for path in (raw / "truth").glob("*.json"))[:2]
+    table = tmp_path / "table.csv"
+    table.write_text(f"patient,T,N,M,edition,prefix\n{first},T2a,N1,M1b,7,p\n{second},T3,N0,M0,,\n")
+    command = ["ingest", "phantom", str(raw), str(tmp_path / "out"), "--workers", "1", "--clinical", str(table)]
+
+    def labels(patient: str) -> tuple[object, ...]:
+        (case,) = (case for case in load_cohort(tmp_path / "out").cases if case.patient == patient)
+        return case.edition, case.prefix, case.t, case.m
+
+    assert main([*command, "--edition", "8", "--prefix", "c"]) == 0
+    assert labels(first) == ("7", "p", ("T2a",), ("M1b",))
+    assert labels(second) == ("8", "c", ("T3",), ("M0",))
+    assert "edition" not in capsys.readouterr().out
+    assert main(command) == 0
+    assert labels(first) == ("7", "p", ("T2a",), ("M1b",))
+    assert labels(second)[2] == categories("t", "8")
+    assert "table.csv states no edition for 1 patients: T, N and M left unknown" in capsys.readouterr().out

@@ -74,7 +74,34 @@ def test_edition_and_prefix_of_a_row(tmp_path: Path) -> None:
     for patient in "CD":
         assert labels[patient] == unknown_labels("8", "c")
     assert read_clinical(path, edition="8").unknown_codes == {"edition": {"5th": 1}}
-    assert read_clinical(path, edition="8", edition_column=False).labels["D"].t == ("T1a",)
+    assert read_clinical(path, edition="8").patients_without_edition == 1
+
+
+def test_what_a_row_states_goes_before_what_the_caller_says(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c.csv",
+        "patient,t,n,m,edition,prefix\nA,T2a,N1,M1b,7,p\nB,T3,N0,M0,,\nC,T1a,N0,M0,5th,\nD,pT1c,N0,M0,8,\nE,T1a,N0,M0,,yp\n",
+    )
+    table = read_clinical(path, edition="8", prefix="c", fill_edition=True)
+    assert (table.labels["A"].edition, table.labels["A"].prefix, table.labels["A"].m) == ("7", "p", ("M1b",))
+    assert (table.labels["B"].edition, table.labels["B"].prefix, table.labels["B"].t) == ("8", "c", ("T3",))
+    # An edition that is none of ours is stated all the same, and a code's prefix contradicts the one given.
+    assert table.labels["C"] == unknown_labels("8", "c")
+    assert "'pT1c' has 'p'" in table.conflicts["D"]
+    assert (table.labels["E"].edition, table.labels["E"].prefix) == ("8", "yp")
+    assert table.patients_without_edition == 0
+    alone = read_clinical(path, edition="8")
+    assert (alone.labels["A"].edition, alone.labels["A"].prefix) == ("7", "p")
+    assert alone.labels["B"] == unknown_labels("8", "c")
+    assert alone.labels["E"] == unknown_labels("8", "yp")
+    assert alone.patients_without_edition == 2
+
+
+def test_the_prefix_column_can_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.csv", "patient,t,n,m,prefix,TNM prefix\nA,T2a,N1,M0,p,c\n")
+    with pytest.raises(UsageError, match="Several columns could hold the prefix.*--prefix-column"):
+        read_clinical(path, edition="8", prefix="r")
+    assert read_clinical(path, edition="8", prefix="r", columns={"prefix": "prefix"}).labels["A"].prefix == "p"
 
 
 def test_pathological_columns_give_the_prefix(tmp_path: Path) -> None:

@@ -188,8 +188,8 @@ def test_refuses_what_makes_no_sense(raw: Trees, tmp_path: Path) -> None:
         ingest("folder", root / "missing", tmp_path / "out", ONE)
     with pytest.raises(UsageError, match="workers"):
         IngestOptions(workers=0)
-    with pytest.raises(UsageError, match="exclude each other"):
-        SourceOptions(edition="8", columns={"edition": "ed"})
+    with pytest.raises(UsageError, match="prefix must be one of"):
+        SourceOptions(prefix="x")
     (root / "0" / "clinical.csv").write_text("patient,T\n")
     with pytest.raises(UsageError, match="several clinical tables"):
         ingest("folder", root, tmp_path / "out", ONE)

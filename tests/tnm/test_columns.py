@@ -109,6 +109,8 @@ def test_missing_letters_are_left_open() -> None:
 def test_a_prefix_column_counts_unless_a_prefix_is_given() -> None:
     assert find_columns(["t", "n", "m", "prefix"], NOTHING).prefix == 3
     assert find_columns(["t", "n", "m", "prefix"], NOTHING, prefix="c").prefix is None
+    assert find_columns(["t", "n", "m", "prefix"], NOTHING, prefix="c", with_prefix=True).prefix == 3
+    assert find_columns(["t", "n", "m", "kind"], {"prefix": "kind"}).prefix == 3
 
 
 def test_two_edition_columns_need_a_choice() -> None:

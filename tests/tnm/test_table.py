@@ -94,6 +94,17 @@ def test_rows_have_one_source_of_the_edition() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cells", "edition", "prefix"),
+    [("1a,0,0,7,p", "7", "p"), ("1a,0,0,,", "8", "c"), ("1a,0,0,7,", "7", "c"), ("1a,0,0,5th,p", None, "c")],
+)
+def test_an_edition_and_a_prefix_can_fill_the_gaps_of_their_columns(
+    cells: str, edition: str | None, prefix: str
+) -> None:
+    staged = stage(cells, Rules(Columns(0, 1, 2, 3, 4, None, None), "8", "c", fill=True))
+    assert (staged.edition, staged.prefix) == (edition, prefix)
+
+
+@pytest.mark.parametrize(
     ("cells", "given", "kind", "prefix"),
     [
         ("1a,0,0,", None, None, "c"),

@@ -28,8 +28,9 @@ class SourceOptions:
 
     Attributes:
         clinical: the clinical table; ``None`` for the one the source finds in the raw data.
-        edition: TNM edition where the table has no column for it; ``None`` for the source's.
-        prefix: likewise.
+        edition: TNM edition of patients whose row states none; ``None`` for the source's where the table has no column
+            for it, and for unknown letters where it has one.
+        prefix: TNM prefix of patients whose row states none; ``None`` for what codes and headers say, or the source's.
         columns: role to header, where the table's headers need naming.
     """
 
@@ -43,8 +44,6 @@ class SourceOptions:
             object.__setattr__(self, "edition", check_edition(self.edition))
         if self.prefix is not None and self.prefix not in PREFIXES:
             raise UsageError(f"prefix must be one of {', '.join(PREFIXES)}; got {self.prefix!r}")
-        if self.edition is not None and "edition" in self.columns:
-            raise UsageError("an edition and an edition column exclude each other")
 
 
 @dataclass(frozen=True)
@@ -180,8 +179,8 @@ def build_plan(
             columns=options.columns,
             aliases=defaults.aliases,
             patient_id=defaults.patient_id,
-            # What the user says goes before what the table says.
-            edition_column=options.edition is None,
+            # A source's edition is that of its own table; only the user can say what another one leaves out.
+            fill_edition=options.edition is not None,
         )
         notes += table.notes
         missing = [letter.upper() for letter in "tnm" if letter not in table.columns]
@@ -189,6 +188,9 @@ def build_plan(
             notes += (f"{path.name} has no column for {', '.join(missing)}: unknown for every patient.",)
         if table.rows_without_patient:
             notes += (f"{path.name} has {table.rows_without_patient} rows without a patient.",)
+        if table.patients_without_edition:
+            count = table.patients_without_edition
+            notes += (f"{path.name} states no edition for {count} patients: T, N and M left unknown; see --edition.",)
     else:
         notes += ("No clinical table: T, N and M are unknown for every patient.",)
     jobs = []
