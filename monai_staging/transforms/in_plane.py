@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable, RandomizableTransform
 from monai.utils import ensure_tuple_rep
 from torch.nn import functional
 
-from monai_staging.transforms.meta import like
+from monai_staging.transforms.meta import affine_of, with_affine
 from monai_staging.transforms.resample import Array, as_tensor
 
 
@@ -76,7 +77,8 @@ class RandInPlane(RandomizableTransform):
             randomize: draw anew; without, what was drawn last happens again.
 
         Returns:
-            As ``img``, of the same type.
+            As ``img``, of the same type. A moved MetaTensor's affine is moved along, so that what a voxel shows keeps
+            its world position.
         """
         if randomize:
             self.randomize()
@@ -100,7 +102,16 @@ class RandInPlane(RandomizableTransform):
         grid = functional.affine_grid(theta[None], [1, 1, *image.shape[1:3]], align_corners=False)
         grid = grid.expand(stack.shape[0], -1, -1, -1)
         moved = functional.grid_sample(stack, grid, mode=mode or self.mode, padding_mode="zeros", align_corners=False)
-        return like((moved + pad_value).permute(0, 2, 3, 1).to(image.dtype), img)
+        result = (moved + pad_value).permute(0, 2, 3, 1).to(image.dtype)
+        if not isinstance(img, MetaTensor):
+            return result
+        # The same map in voxels: theta's coordinates are 2 / size per voxel, from the middle of the image.
+        x, y = image.shape[1] / size_x, image.shape[2] / size_y
+        change = np.eye(4)
+        change[:2, :2] = [[cos, sin * x / y], [-sin * y / x, cos]]
+        middle = (np.array(image.shape[1:3]) - 1) / 2
+        change[:2, 3] = middle - change[:2, :2] @ middle + (shift_x * x, shift_y * y)
+        return with_affine(result, affine_of(img) @ change, img)
 
 
 class RandInPlaned(Randomizable, MapTransform):

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable, RandomizableTransform
 
 from monai_staging.cohort.lesion_groups import check_groups, mirrored
 from monai_staging.errors import DataError
-from monai_staging.transforms.meta import like
+from monai_staging.transforms.meta import affine_of, with_affine
 from monai_staging.transforms.resample import Array, as_tensor
 
 
@@ -20,6 +21,11 @@ class RandMirror(RandomizableTransform):
     """Mirrors a study at the sagittal plane; a lesion map's left groups become the right ones.
 
     The stage of a mirrored patient is the same: what counts is the side relative to the primary.
+
+    The mirror is one of voxels, not of the world: a MetaTensor's affine is turned round with them, so that the voxel
+    that shows a point of the patient still maps to that point's world position, and lesions in world millimetres still
+    lie where they did. What sees voxels only, such as a network, sees a mirrored patient, whose sides a lesion map's
+    channels name; what maps to the world sees the patient as scanned.
 
     Args:
         groups: lesion groups of a map's channels; needed for lesion maps only.
@@ -42,7 +48,7 @@ class RandMirror(RandomizableTransform):
             randomize: draw anew; without, what was drawn last happens again.
 
         Returns:
-            As ``img``.
+            As ``img``. A mirrored MetaTensor's affine has its first column negated and starts at the other end of X.
 
         Raises:
             DataError: a lesion map with another number of channels than there are groups.
@@ -57,7 +63,15 @@ class RandMirror(RandomizableTransform):
         if not self._do_transform:
             return img if isinstance(img, torch.Tensor) else as_tensor(img)
         image = torch.flip(as_tensor(img), dims=(1,))
-        return like(image[self.order] if lesion_map else image, img)
+        if lesion_map:
+            image = image[self.order]
+        if not isinstance(img, MetaTensor):
+            return image
+        affine = affine_of(img)
+        # Voxel index of the result to voxel index of what it was made of.
+        change = np.eye(len(affine))
+        change[0, 0], change[0, -1] = -1, image.shape[1] - 1
+        return with_affine(image, affine @ change, img)
 
 
 class RandMirrord(Randomizable, MapTransform):

@@ -1,9 +1,14 @@
-"""In-plane moves against SciPy's affine resampling."""
+"""In-plane moves against SciPy's affine resampling, and the affines that go with them against nibabel's."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
+from monai.data import MetaTensor
+from nibabel import Nifti1Image
+from nibabel.affines import apply_affine
+from nibabel.processing import resample_from_to
 from scipy import ndimage
 
 from monai_staging.transforms.in_plane import RandInPlane, RandInPlaned
@@ -100,3 +105,61 @@ def test_arrays_are_taken_too() -> None:
     for prob in (0, 1):
         result = RandInPlane(prob=prob, pad_value=0)(volume)
         assert isinstance(result, torch.Tensor) and result.dtype == torch.int16 and result.shape == volume.shape
+
+
+def ramp(shape: tuple[int, int, int], affine: np.ndarray) -> MetaTensor:
+    """A study whose values are those of `height` at its voxels' world positions: interpolation leaves it exact."""
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    values = height(apply_affine(affine, index)).astype(np.float32)
+    return MetaTensor(torch.from_numpy(values)[None], affine=torch.from_numpy(affine), meta={"case": "A"})
+
+
+def height(points_mm: np.ndarray) -> np.ndarray:
+    return points_mm @ (3.0, -5.0, 2.0) + 40.0
+
+
+@pytest.mark.parametrize("spacing_mm", [(2.5, 2.5, 5.0), (0.7, 1.1, 2.0)])
+def test_what_a_voxel_shows_keeps_its_world_position(spacing_mm: tuple[float, float, float]) -> None:
+    affine = np.diag([-spacing_mm[0], *spacing_mm[1:], 1.0])
+    affine[:3, 3] = 50.0, -20.0, 4.0
+    # The map's cells are 4 x 2 voxels: neither their size nor their shape is that of the voxels.
+    coarse_affine = affine @ np.diag([4.0, 2.0, 1.0, 1.0])
+    coarse_affine[:3, 3] = apply_affine(affine, [1.5, 0.5, 0])
+    study = {"image": ramp((64, 48, 3), affine), "map": ramp((16, 24, 3), coarse_affine)}
+    move = RandInPlaned(("image", "map"), rotate_degrees=15, shift_voxels=6, prob=1, pad_value=0)
+    for seed in range(5):
+        result = move.set_random_state(seed)(study)
+        for key, moved in result.items():
+            _, x, y, z = (size // 2 for size in moved.shape)
+            inner = np.array([[i, j, z] for i in range(x - x // 2, x + x // 2) for j in range(y - y // 2, y + y // 2)])
+            there = height(apply_affine(moved.affine.numpy(), inner))
+            np.testing.assert_allclose(moved[0].numpy()[tuple(inner.T)], there, atol=0.02)
+            # The old affine would have been far off.
+            before = height(apply_affine(study[key].affine.numpy(), inner))
+            assert np.abs(before - there).max() > 2 and moved.meta["case"] == "A"
+        np.testing.assert_array_equal(study["image"].affine.numpy(), affine)
+
+
+def test_a_moved_study_comes_back_through_the_world() -> None:
+    """Resampled by nibabel to the grid it came from, each study is what it was, but for two interpolations' blur."""
+    affine = np.diag([0.8, 1.2, 3.0, 1.0])
+    image = MetaTensor(smooth_study((64, 48, 3)), affine=torch.from_numpy(affine))
+    moved = RandInPlane(rotate_degrees=15, shift_voxels=6, prob=1, pad_value=0).set_random_state(3)(image)
+    back = resample_from_to(
+        Nifti1Image(moved[0].numpy(), moved.affine.numpy()), Nifti1Image(image[0].numpy(), affine), order=1
+    ).get_fdata()
+    inner = (slice(14, -14), slice(14, -14))
+    difference = np.abs(back - image[0].numpy())[inner].max()
+    assert difference < 0.1 * np.abs(moved.numpy() - image.numpy())[0][inner].max()
+
+
+def test_an_affine_follows_its_voxels_only() -> None:
+    affine = torch.diag(torch.tensor([2.0, 2.0, 3.0, 1.0], dtype=torch.float64))
+    image = MetaTensor(smooth_study((8, 8, 2)), affine=affine)
+    assert RandInPlane(prob=0)(image) is image
+    assert not isinstance(RandInPlane(prob=1)(image.as_tensor()), MetaTensor)
+    moved = RandInPlane(rotate_degrees=0, shift_voxels=5, prob=1).set_random_state(1)
+    result = moved(image)
+    assert moved.parameters is not None
+    # Voxel (0, 0, 0) shows what lay the shift away.
+    np.testing.assert_allclose(result.affine[:3, 3].numpy(), [2 * moved.parameters[1], 2 * moved.parameters[2], 0])
