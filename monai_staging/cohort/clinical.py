@@ -1,4 +1,4 @@
-"""Clinical tables (csv, xlsx): one row a patient, whatever the columns are called.
+"""Clinical tables (csv, xlsx): what they say of each patient, whatever the columns are called.
 
 Tables are read, and T, N and M understood, by :mod:`monai_staging.tnm`; here they become the labels of patients.
 Nothing is guessed: a code that the edition does not have leaves its letter unknown and is counted, and a patient whose
@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monai_staging.cohort.clinical_values import parse_age_years, parse_sex, parse_smoking
+from monai_staging.cohort.clinical_rows import PARSERS, merge_rows
 from monai_staging.errors import DataError, UsageError
 from monai_staging.tnm.categories import LETTERS, PREFIXES, categories
 from monai_staging.tnm.columns import find_column, find_columns, plain_name
 from monai_staging.tnm.parse import CodeStatus, is_missing, plain
-from monai_staging.tnm.reading import open_table
-from monai_staging.tnm.table import Rules, Staged, skip_extra_headers, stage_rows
+from monai_staging.tnm.reading import Row, open_table
+from monai_staging.tnm.table import Rules, Staged, skip_extra_headers, stage_row
 
 # Columns beside T, N, M and edition, by their names in the form of `plain_name`.
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -33,11 +33,6 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 _TNM_ROLES = ("t", "n", "m", "edition", "prefix")
 ROLES = (*_TNM_ROLES, *ALIASES)
-_PARSERS: Mapping[str, Callable[[object], Any]] = {
-    "age": parse_age_years,
-    "sex": parse_sex,
-    "smoking": parse_smoking,
-}
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,8 @@ class ClinicalTable:
         labels: by patient.
         conflicts: patients whose rows cannot be trusted or contradict each other, and how.
         columns: the header that was taken for each role.
-        unknown_codes: per role, how often each value occurs that was not understood (missing values do not count).
+        unknown_codes: per role, for how many of the patients in ``labels`` a value was not understood (missing ones
+            do not count).
         rows_without_patient: rows left out since they name no patient.
         patients_without_edition: how many have unknown letters since neither table nor caller states their edition.
         notes: what there is to say about how the file was read.
@@ -93,6 +89,9 @@ def read_clinical(
     fill_edition: bool = False,
 ) -> ClinicalTable:
     """Reads a clinical table. What a row states goes before ``edition`` and ``prefix``.
+
+    Several rows of a patient are read as one: what one leaves out is taken from another, spelling makes no difference,
+    and a patient whose rows mean different things is refused.
 
     Args:
         path: ``.csv``, ``.tsv`` or ``.xlsx`` (its first sheet).
@@ -121,31 +120,30 @@ def read_clinical(
     given = edition if tnm.edition is None or fill_edition else None
     rules = Rules(tnm, given, prefix, width=len(table.header), fill=True)
     rows, _ = skip_extra_headers(table.rows, table.header, tnm)
+    of_patient, without = _by_patient(rows, found, patient_id)
     unknown: dict[str, Counter[str]] = defaultdict(Counter)
     labels: dict[str, Labels] = {}
-    first: dict[str, dict[str, str]] = {}
     conflicts: dict[str, str] = {}
-    without = without_edition = 0
-    for row, staged in stage_rows(rows, rules):
-        values = {role: row.cells[i].strip() if i < len(row.cells) else "" for role, i in found.items()}
-        patient = values.pop("patient")
-        if is_missing(patient):
-            without += 1
-            continue
-        patient = patient_id(patient)
-        differing = [role for role in values if values[role] != first.get(patient, values)[role]]
-        if differing:
-            told = (f"{table.header[found[role]]} {first[patient][role]!r} and {values[role]!r}" for role in differing)
-            conflicts.setdefault(patient, f"{path.name}: rows contradict each other: {'; '.join(told)}.")
-        elif (staged.edition is not None and staged.prefix is None) or any(row.cells[len(table.header) :]):
-            conflicts.setdefault(patient, f"{path.name}, line {row.line}: {', '.join(staged.notes)}.")
-        if patient not in first:
-            first[patient] = values
-            without_edition += staged.edition is None and is_missing(values.get("edition", ""))
+    without_edition = 0
+    for patient, own in of_patient.items():
+        values, contradictions = merge_rows([row for _, row in own], given)
+        cells = (*(values.get(role, "") for role in _TNM_ROLES), "")
+        staged = stage_row(cells, rules)
+        long = [row.line for row, _ in own if any(row.cells[len(table.header) :])]
+        if long:
+            conflicts[patient] = f"{path.name}, {_lines(long)}: more cells than columns."
+        elif contradictions:
+            told = (f"{table.header[found[role]]} {a!r} and {b!r}" for role, (a, b) in contradictions.items())
+            conflicts[patient] = f"{path.name}: rows contradict each other: {'; '.join(told)}."
+        elif staged.edition is not None and staged.prefix is None:
+            lines = _lines(row.line for row, _ in own)
+            conflicts[patient] = f"{path.name}, {lines}: {', '.join(staged.notes)}."
+        else:
             labels[patient] = _labels(values, staged, edition, prefix, unknown)
+            without_edition += staged.edition is None and is_missing(values.get("edition", ""))
     counts = {role: dict(sorted(counter.items())) for role, counter in sorted(unknown.items())}
     return ClinicalTable(
-        labels={patient: own for patient, own in labels.items() if patient not in conflicts},
+        labels=labels,
         conflicts=conflicts,
         columns={role: table.header[index] for role, index in found.items()},
         unknown_codes=counts,
@@ -153,6 +151,27 @@ def read_clinical(
         patients_without_edition=without_edition,
         notes=tuple(f"{path.name}: {note}." for note in table.notes if "Latin-1" in note or "sheets" in note),
     )
+
+
+def _by_patient(
+    rows: Iterable[Row], found: Mapping[str, int], patient_id: Callable[[str], str]
+) -> tuple[dict[str, list[tuple[Row, dict[str, str]]]], int]:
+    """Rows and their cells by role, by patient; and the number of rows without one."""
+    of_patient: dict[str, list[tuple[Row, dict[str, str]]]] = defaultdict(list)
+    without = 0
+    for row in rows:
+        values = {role: row.cells[i].strip() if i < len(row.cells) else "" for role, i in found.items()}
+        patient = values.pop("patient")
+        if is_missing(patient):
+            without += 1
+        else:
+            of_patient[patient_id(patient)].append((row, values))
+    return of_patient, without
+
+
+def _lines(lines: Iterable[int]) -> str:
+    found = [str(line) for line in lines]
+    return f"line{'s' if len(found) > 1 else ''} {', '.join(found)}"
 
 
 def _labels(
@@ -171,7 +190,7 @@ def _labels(
         t, n, m = (code.categories for code in staged.codes)
         letters = Labels(t, n, m, staged.edition, staged.prefix or prefix or "c")
     clinical: dict[str, Any] = {}
-    for role, parse in _PARSERS.items():
+    for role, parse in PARSERS.items():
         value = values.get(role, "")
         clinical[role] = parse(value)
         if clinical[role] is None and not is_missing(value):

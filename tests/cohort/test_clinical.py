@@ -125,6 +125,50 @@ def test_rows_that_contradict_each_other_refuse_the_patient(tmp_path: Path) -> N
     assert table.rows_without_patient == 1
 
 
+def test_rows_that_say_the_same_are_one(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c.csv",
+        "patient,t,n,m,edition,prefix,stage,age,sex,smoking,histology\n"
+        "A,T1a,N0,,7th,,IA,67,M,,Adeno\nA,t1a,0,MX,7,P,stage Ia,,Male,never,adeno\n A ,,,M0,,p,X,67.0,,nonsmoker,\n"
+        "B,T1a,N0,M0,,,,,,,\nB,pT1a,N0,M0,,,,,,,\nB,T1a,N0,M0,8,,,,,,\n"
+        "C,T9,N0,M0,8,,,x,O,1,\nC,t9,N0,M0,8,,,X,o,1,\n",
+    )
+    table = read_clinical(path, edition="8")
+    assert not table.conflicts
+    first = table.labels["A"]
+    assert (first.t, first.n, first.m, first.edition, first.prefix) == (("T1a",), ("N0",), ("M0",), "7", "p")
+    assert first.clinical == {"age": 67.0, "sex": "M", "smoking": "never", "stage": "IA"}
+    assert first.subtype == "Adeno"
+    second = table.labels["B"]
+    assert (second.t, second.edition, second.prefix) == (("T1a",), "8", "p")
+    # Counted once a patient.
+    assert table.unknown_codes == {"t": {"T9": 1}, "age": {"x": 1}, "sex": {"O": 1}, "smoking": {"1": 1}}
+    assert table.patients_without_edition == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (("T1a,,,,67", "T1a,,,,68"), "age '67' and '68'"),
+        (("T1a,,,,", "T1b,,,,"), "t 'T1a' and 'T1b'"),
+        (("T1a,,,,", ",7,,,", "T2a,,,,"), "t 'T1a' and 'T2a'"),
+        # The main category is another statement than one of its sub-stages, and a stray code than any other.
+        (("T1,,,,", "T1a,,,,"), "t 'T1' and 'T1a'"),
+        (("T9,,,,", "T1a,,,,"), "t 'T9' and 'T1a'"),
+        (("pT1a,,,,", "cT1a,,,,"), "t 'pT1a' and 'cT1a'"),
+        (("T1a,7,,,", "T1a,8,,,"), "edition '7' and '8'"),
+        (("T1a,,c,,", "T1a,,p,,"), "prefix 'c' and 'p'"),
+        (("T1a,,,IA,", "T1a,,,IB,"), "stage 'IA' and 'IB'"),
+        (("pT1a,,,,", "T1a,,c,,"), "lines 2, 3: prefix: "),
+    ],
+)
+def test_rows_that_mean_different_things_refuse_the_patient(tmp_path: Path, rows: tuple[str, ...], told: str) -> None:
+    text = "patient,t,edition,prefix,stage,age\n" + "".join(f"A,{row}\n" for row in rows)
+    table = read_clinical(write(tmp_path / "c.csv", text), edition="8", fill_edition=True)
+    assert not table.labels
+    assert told in table.conflicts["A"]
+
+
 @pytest.mark.parametrize(
     ("text", "columns", "rule"),
     [
