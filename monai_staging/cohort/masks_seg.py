@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from monai_staging.cohort.dicom.codestream import cut_frame
 from monai_staging.cohort.dicom.rules import Rule
 from monai_staging.cohort.masks_source import Source, lps_to_index, open_object, point, refusal
 from monai_staging.cohort.volume import Volume
@@ -94,11 +95,15 @@ def _frames(dataset: Dataset, threshold: float) -> Any:
     """Yields (segment number or ``None`` for a labelmap, pixels, affine of (column, row) to LPS mm) of each frame."""
     kind = str(dataset.get("SegmentationType", ""))
     try:
+        cut = cut_frame(dataset)
         pixels = dataset.pixel_array
     # Decoders raise whatever their libraries raise; all of it means that there are no pixels to trust.
     except Exception as error:
         reason = " ".join(str(error).split())
         raise refusal(dataset, Rule.UNDECODABLE, f"pixels of the SEG cannot be decoded ({reason}).") from error
+    if cut is not None:
+        found = f"the codestream of frame {cut} of the SEG has no end (FF D9); refuse a part."
+        raise refusal(dataset, Rule.TRUNCATED, found)
     pixels = pixels.reshape(-1, dataset.Rows, dataset.Columns)
     own_groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
     if len(own_groups) != len(pixels):

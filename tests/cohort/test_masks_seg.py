@@ -8,8 +8,9 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from monai_staging.cohort.dicom import Rule, SeriesRefused, load_series
 from monai_staging.cohort.masks import list_segments, mask_from_seg
@@ -109,6 +110,16 @@ def test_a_labelmap_holds_all_segments_in_one_frame(scanned):
     assert [segment.number for segment in segments] == [1, 2]  # the background is none
     for segment in segments:
         np.testing.assert_array_equal(segment.mask.T, labels == segment.number)
+
+
+def test_a_cut_frame_is_refused(scanned):
+    images, volume = scanned
+    parts = np.random.default_rng(1).integers(0, 11, (6, 9, 11, 2)) / 10
+    seg = segmentation(images, parts, "FRACTIONAL", JPEGLSLossless)
+    frames = list(generate_frames(seg.PixelData, number_of_frames=seg.NumberOfFrames))
+    seg.PixelData = encapsulate([*frames[:4], frames[4].rstrip(b"\0")[:-6], *frames[5:]])
+    error = refused(seg, volume)
+    assert (error.rule, "frame 5 of the SEG" in error.found) == (Rule.TRUNCATED, True)
 
 
 def test_some_segments_only(scanned):

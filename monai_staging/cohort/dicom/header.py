@@ -88,7 +88,10 @@ class Plane:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One file. ``pixel_offset`` and ``pixel_bytes`` locate uncompressed pixels in it, ``None`` where they are not."""
+    """One file. ``pixel_offset`` and ``pixel_bytes`` locate uncompressed pixels in it, ``None`` where they are not.
+
+    ``lossy`` and ``stated_lossless`` are LossyImageCompression 01 and 00; neither where the header does not say.
+    """
 
     path: Path
     patient: str
@@ -116,6 +119,7 @@ class Header:
     planes: tuple[Plane, ...] = field(repr=False)
     references: tuple[str, ...] = field(repr=False)
     attributes: Mapping[str, str] = field(repr=False)
+    stated_lossless: bool = False
 
 
 def read_header(path: Path) -> Header:
@@ -171,6 +175,7 @@ def _header(path: Path, ds: Dataset, syntax: str, offset: int | None, length: in
         high_bit=integer(ds, 0x00280102, bits_stored - 1),
         signed=integer(ds, 0x00280103) == 1,
         lossy=text(ds, 0x00282110) == "01",
+        stated_lossless=text(ds, 0x00282110) == "00",
         tilt_degrees=(numbers(text(ds, 0x00181120), 1) or (0.0,))[0],
         pixel_offset=offset,
         pixel_bytes=length,

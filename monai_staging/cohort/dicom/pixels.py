@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from monai_staging.cohort.dicom.codestream import cut_frame
 from monai_staging.cohort.dicom.header import Header, Plane
 from monai_staging.cohort.dicom.rules import BrokenRule, Rule
 
@@ -83,6 +84,10 @@ def _check_complete(header: Header, dataset: Dataset) -> None:
         needed, there = (bits + 7) // 8, len(dataset.PixelData)
         if there < needed:
             raise BrokenRule(Rule.TRUNCATED, f"{name} holds {there} of {needed} bytes of pixels; refuse a part.")
+    cut = cut_frame(dataset)
+    if cut is not None:
+        found = f"the codestream of frame {cut} of {header.frames} in {name} has no end (FF D9); refuse a part."
+        raise BrokenRule(Rule.TRUNCATED, found)
 
 
 def _read_plain(header: Header, targets: dict[int, npt.NDArray[np.int16]]) -> None:

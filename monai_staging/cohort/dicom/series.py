@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from monai_staging.cohort.dicom.codestream import loss_of
 from monai_staging.cohort.dicom.geometry import Grid, lay_out
 from monai_staging.cohort.dicom.header import Header, Plane
 from monai_staging.cohort.dicom.pixels import read_planes
@@ -24,11 +25,6 @@ CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
     "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
 }
-_LOSSY_SYNTAXES = {
-    "1.2.840.10008.1.2.4.50": "JPEG Baseline",
-    "1.2.840.10008.1.2.4.51": "JPEG Extended",
-    "1.2.840.10008.1.2.4.81": "JPEG-LS Near-lossless",
-}
 
 
 def read_series(series: Series, *, allow_lossy: bool = False, workers: int = 2) -> Volume:
@@ -36,7 +32,7 @@ def read_series(series: Series, *, allow_lossy: bool = False, workers: int = 2) 
 
     Args:
         series: one of `scan`'s.
-        allow_lossy: take pixels that went through a lossy compression; refused otherwise.
+        allow_lossy: take pixels that went, or may have gone, through a lossy compression; refused otherwise.
         workers: threads that read pixels.
 
     Raises:
@@ -142,9 +138,9 @@ def _check_kind(series: Series) -> None:
 
 def _check_lossless(series: Series) -> None:
     for header in series.headers:
-        if header.lossy or header.syntax in _LOSSY_SYNTAXES:
-            how = _LOSSY_SYNTAXES.get(header.syntax, "LossyImageCompression 01")
-            found = f"{header.path.name} was compressed with loss ({how}); its HU are not the scanner's."
+        loss = loss_of(header)
+        if loss is not None:
+            found = f"{header.path.name} {loss}; its HU cannot be taken for the scanner's."
             raise BrokenRule(Rule.LOSSY, found)
 
 
