@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from monai_staging.cohort.audit_volumes import GeometrySummary, Problem, inspect_volumes, pixel_groups
-from monai_staging.cohort.case import Case
+from monai_staging.cohort.case import IDENTITIES, Case
 from monai_staging.cohort.cohort import Cohort
 from monai_staging.cohort.privacy import case_name, load_key
 from monai_staging.errors import DataError
 from monai_staging.tnm import TNM, groups, is_unknown, main_category, main_group
-from monai_staging.tnm.parse import plain
 
 LETTERS = ("t", "n", "m")
 Namer = Callable[[Case], str]
@@ -138,13 +137,7 @@ def _members(cohort: Cohort, name_of: Namer) -> list[_Member]:
 
 
 def _identity_leaks(members: list[_Member]) -> Iterable[Leak]:
-    keys: tuple[tuple[str, Callable[[Case], str]], ...] = (
-        # Spelled differently, it is still the same patient.
-        ("patient", lambda case: plain(case.patient)),
-        ("study", lambda case: case.study),
-        ("series", lambda case: case.series),
-    )
-    for kind, key in keys:
+    for kind, key in IDENTITIES.items():
         shared: dict[str, list[_Member]] = defaultdict(list)
         for member in members:
             shared[key(member.case)].append(member)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.tnm.categories import EDITIONS, LETTERS, PREFIXES, ordered
+from monai_staging.tnm.parse import plain
 
 LESION_KINDS = ("primary", "node", "metastasis", "nodule")
 SEXES = ("F", "M")
@@ -214,6 +215,15 @@ class Case:
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
         return cls(**values)
+
+
+# What must not be on two sides of a split: splits keep together, and audits look for, cases that share one of these.
+IDENTITIES: Mapping[str, Callable[[Case], str]] = {
+    # Spelled differently, it is still the same patient.
+    "patient": lambda case: plain(case.patient),
+    "study": lambda case: case.study,
+    "series": lambda case: case.series,
+}
 
 
 def _check_keys(name: str, document: Any, known: Iterable[str], required: Iterable[str]) -> None:

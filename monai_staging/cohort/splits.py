@@ -1,7 +1,7 @@
 """Training, validation and test parts, and folds: grouped by patient, stratified by stage.
 
-A patient is in one part and in one fold, whatever number of cases they have. The same cases, options and seed give the
-same parts, in whatever order the cases come.
+A patient is in one part and in one fold, whatever number of cases they have and however their name is spelled; patients
+who share a study count as one. The same cases, options and seed give the same parts, in whatever order the cases come.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from monai_staging.cohort.case import Case
+from monai_staging.cohort.case import IDENTITIES, Case
 from monai_staging.errors import UsageError
 from monai_staging.tnm.categories import LETTERS, main_category
 
@@ -62,30 +62,51 @@ class Split:
 
 
 def split_cases(cases: Iterable[Case], options: SplitOptions) -> Split:
-    """Divides cases by patient.
+    """Divides cases by patient; those that share one of :data:`monai_staging.cohort.case.IDENTITIES` stay together.
 
     With fewer patients than asked for there are fewer folds (``Split.folds`` says how many); a part whose fraction is
     above 0 has at least one patient as soon as there are three patients, and the training part always has one.
     """
     ordered = sorted((replace(case, fold=None) for case in cases), key=lambda c: (c.patient, c.study, c.series))
-    patients = sorted({case.patient for case in ordered})
-    test = _draw(ordered, patients, _count(options.test, len(patients)), options.seed)
+    patient_of = _patients(ordered)
+    named = [replace(case, patient=patient_of[case.patient]) for case in ordered]
+    patients = sorted(set(patient_of.values()))
+    test = _draw(named, patients, _count(options.test, len(patients)), options.seed)
     rest = [patient for patient in patients if patient not in test]
     folds = min(options.folds, len(rest)) if len(rest) > 1 else 0
     fold_of: dict[str, int] = {}
     if folds:
-        fold_of = _folds([case for case in ordered if case.patient not in test], folds, options.seed)
+        fold_of = _folds([case for case in named if case.patient not in test], folds, options.seed)
         validation = {patient for patient, fold in fold_of.items() if fold == 0}
     else:
         count = min(_count(options.validation or 0, len(patients)), len(rest) - 1)
-        validation = _draw(ordered, rest, count, options.seed)
-    ordered = [replace(case, fold=fold_of.get(case.patient)) for case in ordered]
-    return Split(
-        training=tuple(case for case in ordered if case.patient not in test | validation),
-        validation=tuple(case for case in ordered if case.patient in validation),
-        test=tuple(case for case in ordered if case.patient in test),
-        folds=folds,
-    )
+        validation = _draw(named, rest, count, options.seed)
+    parts: dict[str, list[Case]] = {"training": [], "validation": [], "test": []}
+    for case in ordered:
+        patient = patient_of[case.patient]
+        part = "test" if patient in test else "validation" if patient in validation else "training"
+        parts[part].append(replace(case, fold=fold_of.get(patient)))
+    return Split(**{part: tuple(own) for part, own in parts.items()}, folds=folds)
+
+
+def _patients(cases: Iterable[Case]) -> dict[str, str]:
+    """For each patient the first of those that belong together: by spelling, or by a study or series in common."""
+    first: dict[str, str] = {}
+
+    def root(patient: str) -> str:
+        while first[patient] != patient:
+            patient = first[patient]
+        return patient
+
+    owner: dict[tuple[str, str], str] = {}
+    for case in cases:
+        own = root(first.setdefault(case.patient, case.patient))
+        for kind, key in IDENTITIES.items():
+            other = root(owner.setdefault((kind, key(case)), own))
+            # The earlier in the alphabet stands for both, so that the order of cases makes no difference.
+            own, later = min(own, other), max(own, other)
+            first[later] = own
+    return {patient: root(patient) for patient in first}
 
 
 def _count(fraction: float, patients: int) -> int:

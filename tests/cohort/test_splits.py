@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_staging.cohort import Case
+from monai_staging.cohort import Case, Cohort
+from monai_staging.cohort.audit import refuse_leaks
 from monai_staging.cohort.splits import Split, SplitOptions, split_cases, strata_of
 from monai_staging.errors import UsageError
 from monai_staging.tnm import categories
@@ -15,7 +18,8 @@ T, N, M = (categories(letter, "8") for letter in "tnm")
 
 
 def make(patient: str, series: int, t: str | None = "T1a", n: str = "N0", m: str = "M0") -> Case:
-    return Case(patient, "1.2", f"1.2.{series}", "volumes/0.nii", T if t is None else (t,), (n,), (m,), "8")
+    letters = (T if t is None else (t,), (n,), (m,))
+    return Case(patient, f"1.3.{series}", f"1.2.{series}", "volumes/0.nii", *letters, "8")
 
 
 def parts(split: Split) -> dict[str, tuple[Case, ...]]:
@@ -80,6 +84,33 @@ def test_a_validation_fraction_instead_of_folds() -> None:
 def test_another_seed_gives_another_split() -> None:
     cases = [make(f"P{i}", i) for i in range(40)]
     assert split_cases(cases, SplitOptions(seed=1)) != split_cases(cases, SplitOptions(seed=2))
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["Pat_0", "PAT 0", "b", "C", "c", "D", "E", "F"]), st.integers(0, 20)), min_size=1
+    ),
+    st.sampled_from([SplitOptions(0.3, 3), SplitOptions(0.5, 2), SplitOptions(0.2, 0, 0.2)]),
+    st.randoms(),
+)
+def test_what_the_audit_calls_a_leak_is_never_split(rows, options, random) -> None:  # type: ignore[no-untyped-def]
+    cases = [replace(make(patient, index), study=f"1.3.{study}") for index, (patient, study) in enumerate(rows)]
+    split = split_cases(cases, options)
+    refuse_leaks(Cohort(Path("none"), "c", "folder", None, **parts(split)), pixels=False)
+    assert split.training
+    assert Counter(case.patient for own in parts(split).values() for case in own) == Counter(c.patient for c in cases)
+    shuffled = list(cases)
+    random.shuffle(shuffled)
+    assert split_cases(shuffled, options) == split
+
+
+def test_patients_who_share_a_study_or_a_spelling_count_as_one() -> None:
+    cases = [make(f"P{i}", i) for i in range(4)] + [make("p0", 4), replace(make("Q", 5), study="1.3.0")]
+    split = split_cases(cases, SplitOptions(0.25, 4))
+    assert split.folds == 3
+    for own in parts(split).values():
+        assert len({"P0", "p0", "Q"} & {case.patient for case in own}) in (0, 3)
 
 
 def test_rare_strata_are_merged() -> None:
