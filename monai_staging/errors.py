@@ -20,7 +20,3 @@ class UsageError(StagingError, ValueError):
     """The caller asked for something that makes no sense (exit code 2)."""
 
     exit_code = 2
-
-
-class MissingDependencyError(StagingError, ImportError):
-    """An optional package is not installed; the message holds the install line (exit code 1)."""

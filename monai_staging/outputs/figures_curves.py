@@ -1,10 +1,10 @@
-"""ROC curves, reliability diagrams and training curves."""
+"""ROC curves and reliability diagrams."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -133,46 +133,6 @@ def reliability_figure(
         if ece is not None and not math.isnan(ece.value):
             notes.append(f"expected calibration error {ece.text()}, {ece.n} patients")
         headline(upper, f"{LEVEL_TITLES[level.name]}: reliability", "\n".join(filter(None, notes)))
-    return Path(path)
-
-
-def training_figure(
-    path: str | os.PathLike[str],
-    curves: Mapping[str, Mapping[str, Sequence[float]]],
-    *,
-    epochs: Sequence[int] | None = None,
-    subtitle: str = "",
-) -> Path:
-    """Training curves: one panel for each quantity, one line for each part of the data.
-
-    Args:
-        path: the PNG to write.
-        curves: quantity to part to values, one an epoch: ``{"loss": {"training": [...], "validation": [...]}}``; NaN
-            leaves a gap.
-        epochs: (epochs) their numbers; 1, 2, ... by default.
-        subtitle: what the data is.
-    """
-    with figure_file(path, 0.8 + 3.8 * max(1, len(curves)), 3.8) as figure:
-        panels = figure.subplots(1, max(1, len(curves)), squeeze=False)[0]
-        for axes, (quantity, parts) in zip(panels, curves.items(), strict=False):
-            for index, (part, values) in enumerate(parts.items()):
-                numbers = list(epochs)[: len(values)] if epochs is not None else range(1, len(values) + 1)
-                marker = "o" if len(values) < 20 else ""
-                axes.plot(
-                    numbers,
-                    values,
-                    color=colour(index),
-                    linestyle=line_style(index),
-                    marker=marker,
-                    markersize=3.5,
-                    label=part,
-                )
-            axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-            axes.grid(color="#E6E6E6", linewidth=0.8)
-            headline(axes, quantity, subtitle if axes is panels[0] else " " if subtitle else "")
-            if len(parts) > 1:
-                axes.legend()
     return Path(path)
 
 

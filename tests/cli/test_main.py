@@ -12,7 +12,7 @@ import pytest
 
 from monai_staging import __version__
 from monai_staging.cli import main as cli
-from monai_staging.errors import DataError, MissingDependencyError, UsageError
+from monai_staging.errors import DataError, UsageError
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +70,6 @@ def command_that(outcome: BaseException | int) -> types.ModuleType:
         (1, 1),
         (DataError("Case A: 3 slices missing"), 1),
         (UsageError("edition 5 is unknown"), 2),
-        (MissingDependencyError("pip install something"), 1),
     ],
 )
 def test_exit_code_and_message(

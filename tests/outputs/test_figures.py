@@ -11,7 +11,7 @@ from monai_staging.metrics.intervals import Estimate
 from monai_staging.metrics.levels import Level, level_classes
 from monai_staging.outputs.figures import COLOURS, colour, figure_file, headline, line_style
 from monai_staging.outputs.figures_confusion import confusion_figure
-from monai_staging.outputs.figures_curves import reliability_figure, roc_figure, roc_points, training_figure
+from monai_staging.outputs.figures_curves import reliability_figure, roc_figure, roc_points
 
 
 def level(name="t", rows=40, seed=0):
@@ -125,17 +125,6 @@ def test_reliability_with_and_without_truth(tmp_path, drawn):
     assert "phantoms\nexpected calibration error 0.20 [0.10, 0.30], 32 patients" in drawn()
     unknown = Level("n", one.classes, one.probabilities, np.full(40, -1))
     assert reliability_figure(tmp_path / "b.png", unknown).is_file()
-
-
-def test_training_curves(tmp_path, drawn):
-    path = training_figure(
-        tmp_path / "t.png",
-        {"loss": {"training": [2.0, 1.0, 0.5], "validation": [2.1, np.nan, 0.9]}, "T accuracy": {"validation": [0.3]}},
-        subtitle="phantoms",
-    )
-    assert Image.open(path).width > Image.open(path).height
-    assert {"loss", "T accuracy", "training", "validation", "epoch", "phantoms"} <= set(drawn())
-    assert training_figure(tmp_path / "e.png", {"loss": {"": [1.0] * 30}}, epochs=range(5, 35)).is_file()
 
 
 def test_figures_can_be_drawn_in_a_thread(tmp_path):

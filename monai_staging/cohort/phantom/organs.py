@@ -165,7 +165,6 @@ def chest_z(grid: Grid) -> Array:
 
 
 ADRENALS = {"R": (-33.0, 34.0, -168.0), "L": (38.0, 26.0, -170.0)}
-LIVER_CENTRE = (-62.0, -8.0, -150.0)
 
 
 def paint_abdomen(soft: Array, grid: Grid, chest: Chest, hu: dict[str, float], rng: np.random.Generator) -> Array:
