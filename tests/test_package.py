@@ -138,6 +138,27 @@ def test_every_requirement_is_pinned(repository: Path) -> None:
     assert not {"torchvision", "torchaudio"} & pinned
 
 
+def test_bundles_name_the_versions_that_are_pinned(repository: Path) -> None:
+    # More than one version where they differ between Pythons.
+    pins: dict[str, set[str]] = {"monai-staging": {monai_staging.__version__}}
+    for line in (repository / "constraints.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            name, _, version = line.partition(";")[0].partition("==")
+            pins.setdefault(name, set()).add(version.strip())
+    bundles = list((repository / "bundles").glob("*/metadata.json"))
+    assert bundles
+    for path in bundles:
+        metadata = json.loads(path.read_text())
+        named = {
+            "monai": metadata["monai_version"],
+            "torch": metadata["pytorch_version"],
+            "numpy": metadata["numpy_version"],
+            **metadata["required_packages_version"],
+        }
+        where = str(path.relative_to(repository))
+        assert {name: version for name, version in named.items() if version not in pins.get(name, ())} == {}, where
+
+
 def test_pyproject_holds_only_the_build_system(repository: Path) -> None:
     sections = re.findall(r"^\[(.+)\]", (repository / "pyproject.toml").read_text(), re.MULTILINE)
     assert sections == ["build-system"]
