@@ -7,7 +7,10 @@ imported only when its command is asked for, so that ``--help`` costs nothing.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +26,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stage-table": ("monai_staging.cli.stage_table", "stage groups for every row of a clinical table"),
     "info": ("monai_staging.cli.info", "versions, devices and extras present"),
 }
+
+
+_TEMPORARY = re.compile(r"\.\d+\.tmp\.")  # how `monai_staging.files` names a file until it is whole
 
 
 def _command_list() -> str:
@@ -58,6 +64,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`| head`): not an error of ours.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        # A path that cannot be read or made is the user's to mend; a traceback would only hide which.
+        print(f"monai-staging {parsed.command}: {_told(error, arguments)}", file=sys.stderr)
+        return 1
+
+
+def _told(error: OSError, arguments: Sequence[str]) -> str:
+    """What the system refused and for which path, as far as it lies under an argument in the user's own words."""
+    reason = error.strerror or str(error)
+    if not isinstance(error.filename, (str, bytes, os.PathLike)):
+        return reason
+    path = os.fsdecode(error.filename)
+    folder, name = os.path.split(path)
+    path = os.path.join(folder, _TEMPORARY.sub("", name, count=1))
+    if isinstance(error, FileExistsError) and not os.path.isdir(path):
+        # A file lies where a folder was to be made.
+        reason = os.strerror(errno.ENOTDIR)
+    typed = {os.path.realpath(argument): argument for argument in arguments if argument}
+    under = [full for full in typed if path == full or path.startswith(full + os.sep)]
+    if under:
+        full = max(under, key=len)
+        path = typed[full] + path[len(full) :]
+    return f"{reason}: {path}"
 
 
 if __name__ == "__main__":

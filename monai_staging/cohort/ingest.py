@@ -35,7 +35,7 @@ from monai_staging.cohort.pool import WorkerDied, run_in_workers
 from monai_staging.cohort.sources import SOURCES, make_plan
 from monai_staging.cohort.sources.base import Job, Plan, Report, SourceOptions
 from monai_staging.cohort.splits import SplitOptions, split_cases
-from monai_staging.errors import UsageError
+from monai_staging.errors import DataError, UsageError
 from monai_staging.files import write_json_atomic
 from monai_staging.progress import progress
 
@@ -100,9 +100,10 @@ def ingest(
 
     Raises:
         UsageError: no such source or folder, or options that do not fit together.
-        DataError: ``out`` cannot be written to, is another's cohort, or is being ingested into by another process.
+        DataError: ``out`` cannot be made, is another's cohort, or is being ingested into by another process.
     """
     options = options or IngestOptions()
+    typed = out
     raw, out = Path(raw).resolve(), Path(out).resolve()
     if source not in SOURCES:
         raise UsageError(f"source must be one of {', '.join(SOURCES)}; got {source!r}")
@@ -110,6 +111,10 @@ def ingest(
         raise UsageError(f"{raw} is not a folder")
     if out == raw or raw in out.parents or out in raw.parents:
         raise UsageError(f"the cohort's folder and the raw data's must not lie in each other; got {out} and {raw}")
+    try:
+        (out / FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{typed}: the cohort's folder cannot be made ({error.strerror})") from None
     with exclusive(out / FOLDER / "lock", busy=f"{out}: another process is ingesting into this folder"):
         request = {"source": source, "raw": str(raw)}
         refuse_another(out, request)

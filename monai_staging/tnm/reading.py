@@ -53,7 +53,7 @@ def open_table(path: str | Path, *, sheet: str | None = None) -> Table:
 
     Raises:
         UsageError: no such file or sheet, or a kind of file that is not read.
-        DataError: an empty file, or (while the rows are gone through) text that is not a delimited table.
+        DataError: an empty or damaged file, or (while the rows are gone through) text that is not a delimited table.
     """
     path = Path(path)
     if not path.is_file():
@@ -69,8 +69,11 @@ def open_table(path: str | Path, *, sheet: str | None = None) -> Table:
 
 def _open_text(path: Path) -> Table:
     encoding, lines = _encoding(path)
-    with open(path, encoding=encoding, newline="") as file:
-        head = list(itertools.islice(file, 200))
+    try:
+        with open(path, encoding=encoding, newline="") as file:
+            head = list(itertools.islice(file, 200))
+    except UnicodeError as error:
+        raise DataError(f"Table {path}: not a text in {encoding} throughout ({error}).") from None
     delimiter = _delimiter(head)
     notes = [f"{_DELIMITERS[delimiter]} separated, {'UTF-8' if encoding == 'utf-8-sig' else encoding}"]
     if encoding == "latin-1":
@@ -148,6 +151,8 @@ def _open_workbook(path: Path, sheet: str | None) -> Table:
             for line, cells in enumerate(chosen.iter_rows(values_only=True), start=1):
                 if any(cell not in (None, "") for cell in cells):
                     yield Row(line, ["" if cell is None else str(cell) for cell in cells])
+        except Exception as error:
+            raise DataError(f"Table {path}: sheet {chosen.title!r} cannot be read ({error}).") from error
         finally:
             book.close()
 

@@ -93,6 +93,62 @@ def test_a_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main(["try"])
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (PermissionError(13, "Permission denied", "away/file"), "Permission denied: away/file"),
+        (PermissionError(13, "Permission denied", "HERE/out/deep/.12.tmp.x.csv"), "Permission denied: out/deep/x.csv"),
+        (OSError("no number"), "no number"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    error: OSError,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if error.filename:
+        error.filename = error.filename.replace("HERE", str(tmp_path.resolve()))
+    module = command_that(error)
+    module.add_arguments = lambda parser: parser.add_argument("path")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_command", module)
+    monkeypatch.setitem(cli.COMMANDS, "try", ("a_command", "does something"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["try", "out"]) == 1
+    assert capsys.readouterr().err == f"monai-staging try: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("ingest folder RAW FILE", "FILE: the cohort's folder cannot be made (Not a directory)"),
+        ("ingest folder RAW FILE/out", "FILE/out: the cohort's folder cannot be made (Not a directory)"),
+        ("stage-table t.csv --out FILE/x.csv", "Not a directory: FILE"),
+        ("stage-table t.csv --out RAW", "Is a directory: RAW"),
+        ("phantom FILE --cases 1 --workers 1 --resolution tiny", "Not a directory: FILE"),
+        ("phantom FILE/x --cases 1 --workers 1 --resolution tiny", "Not a directory: FILE"),
+    ],
+)
+def test_an_output_path_that_cannot_be_made_is_one_line(
+    arguments: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_text("mine")
+    (tmp_path / "RAW").mkdir()
+    (tmp_path / "t.csv").write_text("t,n,m\n1a,0,0\n")
+    assert cli.main(arguments.split()) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("monai-staging")]
+    assert len(told) == 1
+    assert told[0].startswith(f"monai-staging {arguments.split()[0]}: {message}")
+    assert (tmp_path / "FILE").read_text() == "mine"
+
+
 def test_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "monai_staging.cli", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"monai-staging {__version__}\n")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from openpyxl import Workbook
@@ -43,6 +44,14 @@ def test_a_file_cut_within_a_character_is_latin_1(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes("T,N\n1,é".encode()[:-1])
     assert "latin-1" in open_table(path).notes[0]
+
+
+@pytest.mark.parametrize("rows", [1, 500])
+def test_a_utf_16_file_cut_within_a_character_is_refused(tmp_path: Path, rows: int) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(("T,N\n" + "1,0\n" * rows).encode("utf-16")[:-1])
+    with pytest.raises(DataError, match=r"table\.csv.*truncated data"):
+        list(open_table(path).rows)
 
 
 def test_blank_lines_are_no_rows_and_lines_keep_their_numbers(tmp_path: Path) -> None:
@@ -118,3 +127,23 @@ def test_workbooks(tmp_path: Path) -> None:
     assert cells(path, sheet="other") == (["T"], [(2, ["4"])])
     with pytest.raises(UsageError, match="no sheet 'third'; it has 'clinical', 'other'"):
         open_table(path, sheet="third")
+
+
+def damage(source: Path, target: Path, cut: float) -> None:
+    """Copies a workbook with its first sheet cut off at a fraction of its length."""
+    with ZipFile(source) as before, ZipFile(target, "w") as after:
+        for name in before.namelist():
+            content = before.read(name)
+            after.writestr(name, content[: int(len(content) * cut)] if name.endswith("sheet1.xml") else content)
+
+
+@pytest.mark.parametrize("cut", [0.1, 0.9])
+def test_a_damaged_sheet_is_refused(tmp_path: Path, cut: float) -> None:
+    book = Workbook()
+    book.active.title = "clinical"
+    for row in range(300):
+        book.active.append(["T", "N", row])
+    book.save(tmp_path / "whole.xlsx")
+    damage(tmp_path / "whole.xlsx", tmp_path / "table.xlsx", cut)
+    with pytest.raises(DataError, match=r"table\.xlsx: sheet 'clinical' cannot be read"):
+        list(open_table(tmp_path / "table.xlsx").rows)
