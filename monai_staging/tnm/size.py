@@ -27,7 +27,7 @@ class SizeT:
     """T as far as a size and the descriptors that were looked at tell it.
 
     Attributes:
-        t: the categories still possible, in order; more than one unless every descriptor was assessed.
+        t: the categories still possible, in order: ``at_least``, and above it what a descriptor not assessed gives.
         measured: the category that the size alone gives.
         at_least: the lowest category possible, after the descriptors found.
         size_mm: the size that counted: the solid component's where one was given, else the whole lesion's.
@@ -78,11 +78,13 @@ def t_from_size(
             and above T1a; a solid part up to 5 mm in a lesion up to 30 mm is T1mi. Earlier editions go by the whole
             size.
         present: descriptors found; each raises T to its level at least.
-        absent: descriptors looked for and not found. The result reaches up only to what the others could still give.
+        absent: descriptors looked for and not found: what they would give is no longer possible, unless another that
+            nobody looked at gives it too.
 
     Returns:
         The set, the reasons and the descriptors not assessed. A size of 15 mm with nothing else known is at least T1b
-        in the 8th edition, so every category from T1b to T4.
+        in the 8th edition; a descriptor could make it T2a, T3 or T4, but nothing T1c or T2b, which come from a size
+        alone.
 
     Raises:
         UsageError: a size that is no positive number, a solid part larger than the whole, an unknown descriptor, or one
@@ -109,9 +111,8 @@ def t_from_size(
         else:
             reasons.append(f"{descriptor.value}: {level}, not above {at_least}")
     not_assessed = tuple(d for d in descriptors(edition) if d not in found and d not in excluded)
-    levels = [descriptor_level(descriptor, edition) for descriptor in not_assessed]
-    top = max([order.index(at_least), *(order.index(level) for level in levels if level)])
-    t = order[order.index(at_least) : top + 1]
+    levels = {descriptor_level(descriptor, edition) for descriptor in not_assessed}
+    t = (at_least, *(category for category in order[order.index(at_least) + 1 :] if category in levels))
     return SizeT(t, measured, at_least, counted_mm, tuple(reasons), not_assessed, edition)
 
 

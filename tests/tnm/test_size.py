@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_staging.errors import UsageError
-from monai_staging.tnm import EDITIONS, Descriptor, categories, category_of_size, descriptors, t_from_size
+from monai_staging.tnm import (
+    EDITIONS,
+    Descriptor,
+    categories,
+    category_of_size,
+    descriptor_level,
+    descriptors,
+    t_from_size,
+)
 
 BOUNDARIES = {
     "6": [(0.1, "T1"), (30.0, "T1"), (30.01, "T2"), (300.0, "T2")],
@@ -32,7 +40,7 @@ def test_boundaries_belong_to_the_smaller_category(edition: str, size_mm: float,
 
 def test_a_size_gives_at_least() -> None:
     result = t_from_size(15, "8")
-    assert result.t == ("T1b", "T1c", "T2a", "T2b", "T3", "T4")
+    assert result.t == ("T1b", "T2a", "T3", "T4")
     assert result.members == frozenset(result.t)
     assert result.not_assessed == tuple(Descriptor)
     assert result.reasons == ("size 15 mm, taken as solid throughout: T1b",)
@@ -107,11 +115,34 @@ def test_what_was_ruled_out_limits_the_set() -> None:
     assert t_from_size(15, absent=everything).t == ("T1b",)
     assert t_from_size(15, absent=everything).not_assessed == ()
     open_t2 = [d for d in everything if d is not Descriptor.VISCERAL_PLEURA]
-    assert t_from_size(15, absent=open_t2).t == ("T1b", "T1c", "T2a")
+    assert t_from_size(15, absent=open_t2).t == ("T1b", "T2a")
     assert t_from_size(45, absent=open_t2).t == ("T2b",)
     open_t3 = [d for d in everything if d is not Descriptor.CHEST_WALL]
-    assert t_from_size(35, absent=open_t3).t == ("T2a", "T2b", "T3")
+    assert t_from_size(35, absent=open_t3).t == ("T2a", "T3")
     assert t_from_size(35, present="chest wall", absent=open_t3).t == ("T3",)
+
+
+@pytest.mark.parametrize(
+    ("edition", "size_mm", "still_open", "t"),
+    [
+        ("8", 6, Descriptor.VISCERAL_PLEURA, "T1a T2a"),
+        ("9", 6, Descriptor.DIAPHRAGM, "T1a T4"),
+        ("7", 6, Descriptor.DIAPHRAGM, "T1a T3"),
+        ("7", 6, Descriptor.VISCERAL_PLEURA, "T1a T2a"),
+        ("7", 60, Descriptor.VISCERAL_PLEURA, "T2b"),
+        ("6", 6, Descriptor.VISCERAL_PLEURA, "T1 T2"),
+        ("8", 60, Descriptor.CHEST_WALL, "T3"),
+        ("8", 6, None, "T1a T2a T3 T4"),
+        ("9", 45, None, "T2b T3 T4"),
+        ("7", 6, None, "T1a T2a T3 T4"),
+        ("6", 6, None, "T1 T2 T3 T4"),
+    ],
+)
+def test_only_what_a_descriptor_gives_stands_above_the_size(
+    edition: str, size_mm: float, still_open: Descriptor | None, t: str
+) -> None:
+    absent = [d for d in descriptors(edition) if d is not still_open] if still_open else []
+    assert t_from_size(size_mm, edition, absent=absent).t == tuple(t.split())
 
 
 def test_every_t2_to_t4_descriptor_of_the_notes_has_its_level() -> None:
@@ -163,6 +194,10 @@ def test_more_knowledge_never_widens_the_set(
     raised = t_from_size(size_mm, edition, solid_mm=solid_mm, present=known)
     ruled_out = t_from_size(size_mm, edition, solid_mm=solid_mm, absent=known)
     assert raised.members <= alone.members and ruled_out.members <= alone.members
-    assert alone.t[-1] == "T4" and alone.t[0] == alone.measured == ruled_out.t[0]
     order = categories("t", edition)
+    assert set(ruled_out.t[1:]) <= {descriptor_level(d, edition) for d in ruled_out.not_assessed}
+    for present in alone.not_assessed:
+        assert t_from_size(size_mm, edition, solid_mm=solid_mm, present=[present]).at_least in alone.t
+    assert list(alone.t) == sorted(alone.t, key=order.index)
+    assert alone.t[-1] == "T4" and alone.t[0] == alone.measured == ruled_out.t[0]
     assert order.index(raised.at_least) >= order.index(alone.measured)
