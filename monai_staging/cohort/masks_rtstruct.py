@@ -18,7 +18,15 @@ import numpy.typing as npt
 
 from monai_staging.cohort.dicom.rules import Rule
 from monai_staging.cohort.dicom.values import text
-from monai_staging.cohort.masks_source import Source, lps_to_index, open_object, point, refusal
+from monai_staging.cohort.masks_source import (
+    Source,
+    check_frame_of_reference,
+    lps_to_index,
+    open_object,
+    point,
+    refusal,
+    whole_number,
+)
 from monai_staging.cohort.volume import Volume
 
 if TYPE_CHECKING:
@@ -47,7 +55,7 @@ def list_rois(source: Source) -> dict[str, int]:
 
 
 def mask_from_rtstruct(
-    source: Source, volume: Volume, *, rois: Collection[str] | None = None
+    source: Source, volume: Volume, *, rois: Collection[str] | None = None, frame_of_reference: str = ""
 ) -> dict[str, npt.NDArray[np.uint8]]:
     """Structures of an RTSTRUCT as masks (uint8, 0 or 1) on the grid of ``volume``, by name.
 
@@ -56,10 +64,12 @@ def mask_from_rtstruct(
         volume: where to place them; its slices must be parallel to the contours.
         rois: the names wanted, as `list_rois` gives them; by default all with a closed planar contour (each takes
             a byte a voxel).
+        frame_of_reference: FrameOfReferenceUID of the volume's images; empty where it is not known.
 
     Raises:
-        SeriesRefused: not an RTSTRUCT, no such structure, one without closed contours asked for, contours not in
-            the planes of the slices, on other slices than the volume's, or a contour that leaves the volume.
+        SeriesRefused: not an RTSTRUCT, or one that lacks what it must have, no such structure, one without closed
+            contours or in another frame of reference asked for, contours not in the planes of the slices, on other
+            slices than the volume's, or a contour that leaves the volume.
     """
     dataset = open_object(source, _CLASSES)
     contours = _contours(dataset)
@@ -71,23 +81,50 @@ def mask_from_rtstruct(
                 f"structure {name!r}: {kind}; it has {', '.join(own for own in contours if contours[own]) or 'none'}."
             )
             raise refusal(dataset, Rule.NOT_A_MASK, found)
+    frames = _frames_of_reference(dataset)
+    for name in wanted:
+        check_frame_of_reference(dataset, f"structure {name!r}", frames[name], frame_of_reference)
     return {
         name: _mask(dataset, name, [_points(dataset, name, contour) for contour in contours[name]], volume)
         for name in wanted
     }
 
 
-def _contours(dataset: Dataset) -> dict[str, list[Dataset]]:
-    """Items of the closed contours of each structure."""
+def _names(dataset: Dataset) -> dict[int, str]:
+    """The name of each structure by its number."""
     items = dataset.get("StructureSetROISequence") or []
     shared = Counter(str(item.get("ROIName", "")) for item in items)
-    names = {}
-    for item in items:
-        name, number = str(item.get("ROIName", "")), int(item.ROINumber)
+    names: dict[int, str] = {}
+    for position, item in enumerate(items, start=1):
+        name = str(item.get("ROIName", ""))
+        number = whole_number(dataset, item, "ROINumber", f"structure {position}, {name!r},")
+        if number in names:
+            raise refusal(
+                dataset, Rule.UNREADABLE, f"two structures, {names[number]!r} and {name!r}, of one ROINumber."
+            )
         names[number] = name if name and shared[name] == 1 else f"{name} (ROI {number})".strip()
+    return names
+
+
+def _frames_of_reference(dataset: Dataset) -> dict[str, str]:
+    """Each structure's own, else the file's only one; empty where it has several or none."""
+    uids = {
+        str(item.get("FrameOfReferenceUID", "")) for item in dataset.get("ReferencedFrameOfReferenceSequence") or []
+    }
+    whole = str(dataset.get("FrameOfReferenceUID") or (uids.pop() if len(uids) == 1 else ""))
+    items = dataset.get("StructureSetROISequence") or []
+    return {
+        name: str(item.get("ReferencedFrameOfReferenceUID") or whole)
+        for name, item in zip(_names(dataset).values(), items, strict=True)
+    }
+
+
+def _contours(dataset: Dataset) -> dict[str, list[Dataset]]:
+    """Items of the closed contours of each structure."""
+    names = _names(dataset)
     contours: dict[str, list[Dataset]] = {name: [] for name in names.values()}
-    for roi in dataset.get("ROIContourSequence") or []:
-        number = int(roi.ReferencedROINumber)
+    for position, roi in enumerate(dataset.get("ROIContourSequence") or [], start=1):
+        number = whole_number(dataset, roi, "ReferencedROINumber", f"item {position} of ROIContourSequence")
         if number not in names:
             raise refusal(dataset, Rule.NOT_A_MASK, f"contours of ROI {number}, which the structure set does not name.")
         for contour in roi.get("ContourSequence") or []:
@@ -100,7 +137,11 @@ def _points(dataset: Dataset, name: str, contour: Dataset) -> _Points:
     """The points (points, 3) of a contour in LPS mm."""
     # As text: pydicom's decimal strings are objects, and there may be a million of them.
     data = text(contour, _CONTOUR_DATA)
-    values = np.array(data.split("\\") if data else [], dtype=np.float64)
+    try:
+        values = np.array(data.split("\\") if data else [], dtype=np.float64)
+    except ValueError as error:
+        found = f"structure {name!r}: ContourData holds what is no number ({error})."
+        raise refusal(dataset, Rule.UNREADABLE, found) from error
     if len(values) < 9 or len(values) % 3 or not np.isfinite(values).all():
         found = f"structure {name!r}: a closed contour of {len(values)} coordinates; three points or more make one."
         raise refusal(dataset, Rule.MISSING_GEOMETRY, found)

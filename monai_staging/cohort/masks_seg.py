@@ -14,7 +14,15 @@ import numpy.typing as npt
 
 from monai_staging.cohort.dicom.codestream import cut_frame
 from monai_staging.cohort.dicom.rules import Rule
-from monai_staging.cohort.masks_source import Source, lps_to_index, open_object, point, refusal
+from monai_staging.cohort.masks_source import (
+    Source,
+    check_frame_of_reference,
+    lps_to_index,
+    open_object,
+    point,
+    refusal,
+    whole_number,
+)
 from monai_staging.cohort.volume import Volume
 
 if TYPE_CHECKING:
@@ -50,7 +58,12 @@ def list_segments(source: Source) -> dict[int, str]:
 
 
 def mask_from_seg(
-    source: Source, volume: Volume, *, segments: Collection[int] | None = None, threshold: float = 0.5
+    source: Source,
+    volume: Volume,
+    *,
+    segments: Collection[int] | None = None,
+    threshold: float = 0.5,
+    frame_of_reference: str = "",
 ) -> list[Segment]:
     """The segments of a SEG on the grid of ``volume``, one mask each, so that overlapping segments stay whole.
 
@@ -59,9 +72,11 @@ def mask_from_seg(
         volume: where to place them; the one the SEG was drawn on, or one on the same grid.
         segments: the numbers wanted; all by default (each takes a byte a voxel).
         threshold: a pixel of a fractional segment counts from this part of MaximumFractionalValue on.
+        frame_of_reference: FrameOfReferenceUID of the volume's images; empty where it is not known.
 
     Raises:
-        SeriesRefused: not a SEG, no such segment, no geometry, off the volume's grid, or a marked pixel outside it.
+        SeriesRefused: not a SEG, or one that lacks what it must have, no such segment, no geometry, in another frame of
+            reference, off the volume's grid, or a marked pixel outside it.
     """
     dataset = open_object(source, _CLASSES)
     labels = _labels(dataset)
@@ -70,6 +85,7 @@ def mask_from_seg(
     if unknown:
         found = f"no segment {', '.join(map(str, unknown))}; it has {', '.join(map(str, labels))}."
         raise refusal(dataset, Rule.NOT_A_MASK, found)
+    check_frame_of_reference(dataset, "the SEG", str(dataset.get("FrameOfReferenceUID", "")), frame_of_reference)
     masks = {number: np.zeros(volume.shape, np.uint8, order="F") for number in wanted}
     to_index = lps_to_index(volume)
     for number, frame, affine in _frames(dataset, threshold):
@@ -83,7 +99,13 @@ def mask_from_seg(
 
 
 def _labels(dataset: Dataset) -> dict[int, str]:
-    labels = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in dataset.SegmentSequence}
+    items = dataset.get("SegmentSequence")
+    if not items:
+        raise refusal(dataset, Rule.UNREADABLE, "the SEG has no SegmentSequence.")
+    labels = {
+        whole_number(dataset, item, "SegmentNumber", f"segment {position}"): str(item.get("SegmentLabel", ""))
+        for position, item in enumerate(items, start=1)
+    }
     if dataset.get("SegmentationType") == "LABELMAP":
         # The background may be described like a segment; what is left out of the frames would be missing from its mask.
         for background in (0, dataset.get("PixelPaddingValue")):
@@ -119,23 +141,20 @@ def _frames(dataset: Dataset, threshold: float) -> Any:
         if identification is None:
             raise refusal(dataset, Rule.NOT_A_MASK, f"frame {number} of the SEG does not say whose segment it is.")
         if kind == "FRACTIONAL":
-            frame = frame >= threshold * float(dataset.MaximumFractionalValue)
-        yield int(identification.ReferencedSegmentNumber), frame != 0, affine
+            frame = frame >= threshold * whole_number(dataset, dataset, "MaximumFractionalValue", "the SEG")
+        yield whole_number(dataset, identification, "ReferencedSegmentNumber", f"frame {number}"), frame != 0, affine
 
 
 def _frame_affine(dataset: Dataset, own: Any, shared: Any, number: int) -> npt.NDArray[np.float64]:
     position = _group(own, shared, "PlanePositionSequence")
     orientation = _group(own, shared, "PlaneOrientationSequence")
     measures = _group(own, shared, "PixelMeasuresSequence")
-    values = (
-        position and position.get("ImagePositionPatient"),
-        orientation and orientation.get("ImageOrientationPatient"),
-        measures and measures.get("PixelSpacing"),
-    )
-    if not all(values):
+    origin = _vector(position, "ImagePositionPatient", 3)
+    cosines = _vector(orientation, "ImageOrientationPatient", 6)
+    spacing = _vector(measures, "PixelSpacing", 2)
+    if origin is None or cosines is None or spacing is None or min(spacing) <= 0:
         found = f"frame {number} of the SEG has no position, orientation or spacing in patient coordinates."
         raise refusal(dataset, Rule.MISSING_GEOMETRY, found)
-    origin, cosines, spacing = (np.asarray([float(part) for part in value]) for value in values)
     affine = np.zeros((4, 4))
     affine[:3, 0] = cosines[:3] * spacing[1]
     affine[:3, 1] = cosines[3:] * spacing[0]
@@ -144,6 +163,12 @@ def _frame_affine(dataset: Dataset, own: Any, shared: Any, number: int) -> npt.N
     affine[:3, 3] = origin
     affine[3, 3] = 1
     return affine
+
+
+def _vector(item: Any, keyword: str, count: int) -> npt.NDArray[np.float64] | None:
+    """Exactly ``count`` finite numbers of a functional group, or ``None``."""
+    values = np.asarray([float(part) for part in (item and item.get(keyword)) or ()])
+    return values if len(values) == count and np.isfinite(values).all() else None
 
 
 def _group(own: Any, shared: Any, sequence: str) -> Any:

@@ -54,6 +54,32 @@ def refusal(dataset: Dataset, rule: Rule, found: str) -> SeriesRefused:
     return SeriesRefused(rule, found, patient, study, series, files)
 
 
+def whole_number(dataset: Dataset, item: Any, keyword: str, where: str) -> int:
+    """A number that ``item`` of ``dataset``, called ``where`` in the message, must have.
+
+    Raises:
+        SeriesRefused: it has none.
+    """
+    value = None
+    try:
+        value = item.get(keyword)
+        return int(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        found = f"{where} has no {keyword}." if value in (None, "") else f"{where} has {keyword} {value!r}, no number."
+        raise refusal(dataset, Rule.UNREADABLE, found) from error
+
+
+def check_frame_of_reference(dataset: Dataset, name: str, own: str, images: str) -> None:
+    """Positions of two frames of reference cannot be compared; where either is not stated, nothing is checked.
+
+    Raises:
+        SeriesRefused: ``own``, that of ``name``, is another than ``images``, that of the images.
+    """
+    if own and images and own != images:
+        found = f"{name} is in the frame of reference {own}, the images are in {images}; refuse to compare positions."
+        raise refusal(dataset, Rule.OTHER_FRAME_OF_REFERENCE, found)
+
+
 def lps_to_index(volume: Volume) -> npt.NDArray[np.float64]:
     """float64 (4, 4): LPS millimetres to the voxel index (i, j, k) of ``volume``."""
     lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -220,3 +220,30 @@ def test_other_objects_and_damaged_files_are_refused(tmp_path):
     with pytest.raises(SeriesRefused) as caught:
         mask_from_rtstruct(path, volume(), rois=["b"])
     assert caught.value.rejection().files == (str(path),)
+
+
+def test_numbers_that_are_missing_doubled_or_no_numbers_are_refused():
+    own = volume()
+    for edit, words in (
+        (lambda ds: setattr(ds.StructureSetROISequence[0], "ROINumber", None), "structure 1, 'a', has no ROINumber"),
+        (
+            lambda ds: setattr(ds.StructureSetROISequence[0], "ROINumber", 2),
+            "structures, 'a' and 'b', of one ROINumber",
+        ),
+        (lambda ds: delattr(ds.ROIContourSequence[1], "ReferencedROINumber"), "item 2 of ROIContourSequence has no"),
+    ):
+        dataset = structure_set(own, {"a": [box(3, 4, 9, 6, 2)], "b": [box(3, 4, 9, 6, 2)]})
+        edit(dataset)
+        error = refused(dataset, own)
+        assert (error.rule, words in error.found) == (Rule.UNREADABLE, True), error.found
+
+
+def test_each_structure_has_its_own_frame_of_reference():
+    own = volume()
+    dataset = structure_set(own, {"a": [box(3, 4, 9, 6, 2)], "b": [box(3, 4, 9, 6, 2)]})
+    for item, uid in zip(dataset.StructureSetROISequence, ("1.2", "1.3"), strict=True):
+        item.ReferencedFrameOfReferenceUID = uid
+    assert list(mask_from_rtstruct(dataset, own, rois=["a"], frame_of_reference="1.2")) == ["a"]
+    assert list(mask_from_rtstruct(dataset, own)) == ["a", "b"]
+    error = refused(dataset, own, frame_of_reference="1.2")
+    assert (error.rule, "structure 'b'" in error.found) == (Rule.OTHER_FRAME_OF_REFERENCE, True)

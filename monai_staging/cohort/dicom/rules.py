@@ -13,7 +13,7 @@ class Rule(str, Enum):
     """What a series must keep to; the value is the stable name."""
 
     UNREADABLE = "unreadable"
-    """The file says it is DICOM and cannot be parsed."""
+    """The file says it is DICOM and cannot be parsed, or lacks what an object of its kind must have."""
     MISSING_IDENTITY = "missing-identity"
     """No PatientID, StudyInstanceUID or SeriesInstanceUID: nothing to group or to split by."""
     AMBIGUOUS_IDENTITY = "ambiguous-identity"
@@ -68,6 +68,8 @@ class Rule(str, Enum):
     """HU that int16 cannot hold."""
     NOT_A_MASK = "not-a-mask"
     """The object is no SEG and no RTSTRUCT, or holds no such segment or structure."""
+    OTHER_FRAME_OF_REFERENCE = "other-frame-of-reference"
+    """The mask is in another frame of reference than the images: positions cannot be compared."""
     MASK_OFF_GRID = "mask-off-grid"
     """The mask's pixels or contours do not lie on the volume's grid: placing them would take a resampling."""
     MASK_OUTSIDE = "mask-outside-volume"

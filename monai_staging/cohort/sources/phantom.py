@@ -18,7 +18,7 @@ from monai_staging.cohort.case import Lesion
 from monai_staging.cohort.dicom import Rejection, Series, SeriesRefused, scan
 from monai_staging.cohort.masks import list_rois, list_segments
 from monai_staging.cohort.sources.base import Annotation, Defaults, Plan, SourceOptions, build_plan
-from monai_staging.cohort.sources.regions import MODALITIES, RegionFile, match_regions, read_regions
+from monai_staging.cohort.sources.regions import MALFORMED, MODALITIES, RegionFile, match_regions, read_regions
 from monai_staging.cohort.volume import Volume
 from monai_staging.errors import DataError
 from monai_staging.tnm.reading import open_table
@@ -52,10 +52,13 @@ class TableAnnotator:
             try:
                 of_name = list_rois if file.modality == "RTSTRUCT" else lambda path: list_segments(path).values()
                 names = {name: _label(name) for name in of_name(file.path)}
-                for name, region in read_regions(file, volume, (n for n, label in names.items() if label in labels)):
+                wanted = [name for name, label in names.items() if label in labels]
+                for name, region in read_regions(file, series, volume, wanted):
                     mask[region != 0] = names[name]
             except SeriesRefused as refused:
                 rejections.append(file.rejection(refused.rule.value, refused.found))
+            except MALFORMED as error:
+                rejections.append(file.malformed(error))
         if rejections:
             return Annotation(self.lesions, None, tuple(rejections))
         without = sorted(set(labels) - set(np.unique(mask).tolist()))

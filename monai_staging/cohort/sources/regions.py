@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_staging.cohort.case import LESION_KINDS
-from monai_staging.cohort.dicom import Rejection, Series, SeriesRefused, scan
+from monai_staging.cohort.dicom import Rejection, Rule, Series, SeriesRefused, scan
 from monai_staging.cohort.lesions import components, lesion_of_mask, paint
 from monai_staging.cohort.masks import list_rois, list_segments, mask_from_rtstruct, mask_from_seg
 from monai_staging.cohort.sources.base import (
@@ -29,6 +29,8 @@ from monai_staging.cohort.volume import Volume
 MODALITIES = ("SEG", "RTSTRUCT")
 NO_LESION_REGION = "no-lesion-region"
 ANNOTATION_OF_ANOTHER_PATIENT = "annotation-of-another-patient"
+MALFORMED = (AttributeError, ValueError, KeyError, TypeError, IndexError)
+"""What reading an object that lacks what it must have may end in, where no rule foresaw it."""
 
 Region = tuple[str, npt.NDArray[np.uint8]]
 
@@ -46,6 +48,12 @@ class RegionFile:
     def rejection(self, rule: str, found: str) -> Rejection:
         """Its record for ``rejected.json``."""
         return Rejection(self.patient, self.study, self.series, rule, found, (str(self.path),))
+
+    def malformed(self, error: Exception) -> Rejection:
+        """The record of a file that reading failed on with one of `MALFORMED`."""
+        reason = " ".join(str(error).split())
+        found = f"{self.path.name} is not as {self.modality} must be ({type(error).__name__}: {reason})."
+        return self.rejection(Rule.UNREADABLE.value, found)
 
 
 @dataclass(frozen=True)
@@ -93,9 +101,13 @@ class RegionAnnotator:
         rejections = []
         for file in self.regions:
             try:
-                read = self._read(file, volume)
+                read = self._read(file, series, volume)
             except SeriesRefused as refused:
                 rejections.append(file.rejection(refused.rule.value, refused.found))
+                continue
+            # The case must not be lost with one of its annotations.
+            except MALFORMED as error:
+                rejections.append(file.malformed(error))
                 continue
             if isinstance(read, Rejection):
                 rejections.append(read)
@@ -111,11 +123,13 @@ class RegionAnnotator:
         mask = paint([region for _, _, region in found], volume.shape) if found else None
         return Annotation(tuple(lesions), mask, tuple(rejections))
 
-    def _read(self, file: RegionFile, volume: Volume) -> list[tuple[str, str, npt.NDArray[Any]]] | Rejection:
+    def _read(
+        self, file: RegionFile, series: Series, volume: Volume
+    ) -> list[tuple[str, str, npt.NDArray[Any]]] | Rejection:
         names = list(list_rois(file.path)) if file.modality == "RTSTRUCT" else list(list_segments(file.path).values())
         kinds = {name: kind for name in names if (kind := self.naming.kind_of(name, len(names))) is not None}
         lesions = []
-        for name, mask in read_regions(file, volume, kinds):
+        for name, mask in read_regions(file, series, volume, kinds):
             parts = components(mask) if self.naming.split else [mask] if mask.any() else []
             for number, part in enumerate(parts):
                 kind = kinds[name]
@@ -125,16 +139,21 @@ class RegionAnnotator:
         return lesions
 
 
-def read_regions(file: RegionFile, volume: Volume, names: Iterable[str]) -> list[Region]:
-    """The regions of those names on the grid of ``volume``; raises :class:`SeriesRefused` as the readers do."""
-    wanted = set(names)
+def read_regions(file: RegionFile, series: Series, volume: Volume, names: Iterable[str]) -> list[Region]:
+    """The regions of those names on the grid of ``volume``, which was read from ``series``.
+
+    Raises:
+        SeriesRefused: as the readers do, in another frame of reference than that of ``series`` too.
+    """
+    wanted, frame = set(names), series.frame_of_reference
     if not wanted:
         return []
     if file.modality == "RTSTRUCT":
         drawn = [name for name, contours in list_rois(file.path).items() if name in wanted and contours]
-        return list(mask_from_rtstruct(file.path, volume, rois=drawn).items())
+        return list(mask_from_rtstruct(file.path, volume, rois=drawn, frame_of_reference=frame).items())
     numbers = [number for number, label in list_segments(file.path).items() if label in wanted]
-    return [(segment.label, segment.mask) for segment in mask_from_seg(file.path, volume, segments=numbers)]
+    segments = mask_from_seg(file.path, volume, segments=numbers, frame_of_reference=frame)
+    return [(segment.label, segment.mask) for segment in segments]
 
 
 def match_regions(scanned: Sequence[Series]) -> tuple[Mapping[str, tuple[RegionFile, ...]], tuple[Rejection, ...]]:

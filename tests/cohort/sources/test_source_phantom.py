@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from monai_staging.cohort.ingest import IngestOptions, ingest
@@ -59,6 +60,20 @@ def test_a_lesion_without_an_outline_is_told(tree: Callable[..., Path], tmp_path
     assert rejection.rule == "lesion-without-region"
     assert "lesions 3 of lesions.csv" in rejection.found
     assert rejection.files == ("P1/RTSTRUCT/lesions.dcm",)
+
+
+def test_a_malformed_outline_does_not_cost_the_case(tree: Callable[..., Path], tmp_path: Path) -> None:
+    raw = tree(row(1))
+    file = raw / "P1" / "RTSTRUCT" / "lesions.dcm"
+    ds = pydicom.dcmread(file)
+    del ds.StructureSetROISequence[0].ROINumber
+    ds.save_as(file)
+    result = ingest("phantom", raw, tmp_path / "out", ONE)
+    (case,) = result.cohort.cases
+    assert (len(case.lesions), case.mask) == (1, None)
+    (rejection,) = result.rejections
+    assert (rejection.rule, rejection.files) == ("unreadable", ("P1/RTSTRUCT/lesions.dcm",))
+    assert "has no ROINumber" in rejection.found
 
 
 def test_a_changed_table_changes_the_cohort(tree: Callable[..., Path], tmp_path: Path) -> None:

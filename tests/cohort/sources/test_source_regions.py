@@ -10,7 +10,9 @@ import numpy as np
 import pydicom
 import pytest
 
+from monai_staging.cohort.dicom import read_series, scan
 from monai_staging.cohort.ingest import IngestOptions, IngestResult, ingest
+from monai_staging.cohort.sources import regions
 from monai_staging.cohort.sources.base import SourceOptions
 from monai_staging.cohort.volume import read_mask
 from monai_staging.tnm import categories
@@ -170,6 +172,170 @@ def test_annotations_that_do_not_fit_are_refused_alone(
         ("annotation-without-image", ("stranger",)),
         ("mask-outside-volume", ("outside",)),
     }
+
+
+def without(*path: str) -> Callable[[pydicom.Dataset], None]:
+    """An edit that takes an attribute of the first items along ``path``."""
+
+    def edit(ds: pydicom.Dataset) -> None:
+        for name in path[:-1]:
+            ds = ds[name][0]
+        delattr(ds, path[-1])
+
+    return edit
+
+
+def setting(value: Any, *path: str) -> Callable[[pydicom.Dataset], None]:
+    def edit(ds: pydicom.Dataset) -> None:
+        for name in path[:-1]:
+            ds = ds[name][0]
+        setattr(ds, path[-1], value)
+
+    return edit
+
+
+PER_FRAME = "PerFrameFunctionalGroupsSequence"
+
+
+@pytest.mark.parametrize(
+    ("modality", "edit", "rule", "words"),
+    [
+        (
+            "RTSTRUCT",
+            without("StructureSetROISequence", "ROINumber"),
+            "unreadable",
+            "structure 1, 'GTV', has no ROINumber",
+        ),
+        ("RTSTRUCT", without("ROIContourSequence", "ReferencedROINumber"), "unreadable", "has no ReferencedROINumber"),
+        ("RTSTRUCT", without("StructureSetROISequence"), "not-a-mask", "contours of ROI 1"),
+        (
+            "RTSTRUCT",
+            without("ROIContourSequence", "ContourSequence", "ContourData"),
+            "missing-geometry",
+            "0 coordinates",
+        ),
+        ("SEG", without("SegmentSequence"), "unreadable", "no SegmentSequence"),
+        ("SEG", without("SegmentSequence", "SegmentNumber"), "unreadable", "segment 1 has no SegmentNumber"),
+        ("SEG", without("Rows"), "undecodable", "Rows"),
+        ("SEG", without("PixelData"), "undecodable", "cannot be decoded"),
+        ("SEG", without(PER_FRAME), "missing-geometry", "the geometry of 0"),
+        (
+            "SEG",
+            without("SharedFunctionalGroupsSequence", "SegmentIdentificationSequence", "ReferencedSegmentNumber"),
+            "unreadable",
+            "frame 1 has no ReferencedSegmentNumber",
+        ),
+        (
+            "SEG",
+            setting([1, 2], PER_FRAME, "PlanePositionSequence", "ImagePositionPatient"),
+            "missing-geometry",
+            "frame 1",
+        ),
+        ("SEG", setting("FRACTIONAL", "SegmentationType"), "unreadable", "the SEG has no MaximumFractionalValue"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_malformed_file_is_refused_alone(
+    raw: Path,
+    tmp_path: Path,
+    patient_series: Callable[..., Any],
+    write_rtstruct: Callable[..., Path],
+    write_seg: Callable[..., Path],
+    modality: str,
+    edit: Callable[[pydicom.Dataset], None],
+    rule: str,
+    words: str,
+) -> None:
+    series = patient_series("P1", "a", 1)
+    far = (10, 11, 9, 10, (3,))
+    broken = raw / "broken"
+    if modality == "SEG":
+        write_seg(broken, series, {"Tumor": frames(far)})
+    else:
+        write_rtstruct(broken, series, {"GTV": far})
+    write_rtstruct(raw / "good", series, {"Tumor": BOX})
+    ds = pydicom.dcmread(broken)
+    edit(ds)
+    ds.save_as(broken)
+    result = ingest("folder", raw, tmp_path / "out", IngestOptions(workers=1))
+    np.testing.assert_array_equal(mask_of(result), painted((1, BOX)))
+    (rejection,) = result.rejections
+    assert (rejection.rule, rejection.files) == (rule, ("broken",))
+    assert words in rejection.found
+
+
+def test_an_error_that_no_rule_foresees_is_that_file_s(
+    raw: Path,
+    tmp_path: Path,
+    patient_series: Callable[..., Any],
+    write_rtstruct: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_rtstruct(raw / "rt", patient_series("P1", "a", 1), {"GTV": BOX})
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AttributeError("'Dataset' object has no attribute 'Unforeseen'")
+
+    monkeypatch.setattr(regions, "mask_from_rtstruct", fail)
+    series, *others = scan(raw)
+    files, _ = regions.match_regions([series, *others])
+    ct = next(own for own in (series, *others) if own.modality == "CT")
+    annotation = regions.RegionAnnotator(files[ct.series], regions.Naming((("gtv", "primary"),))).annotate(
+        ct, read_series(ct)
+    )
+    (rejection,) = annotation.rejections
+    assert (rejection.rule, "no attribute 'Unforeseen'" in rejection.found) == ("unreadable", True)
+
+
+@pytest.mark.parametrize(
+    ("modality", "path"),
+    [
+        ("SEG", ["FrameOfReferenceUID"]),
+        ("RTSTRUCT", ["ReferencedFrameOfReferenceSequence", "FrameOfReferenceUID"]),
+        ("RTSTRUCT", ["StructureSetROISequence", "ReferencedFrameOfReferenceUID"]),
+    ],
+)
+@pytest.mark.parametrize("other", ["1.2.3.4", ""])
+def test_a_mask_in_another_frame_of_reference_is_refused(
+    raw: Path,
+    tmp_path: Path,
+    patient_series: Callable[..., Any],
+    write_rtstruct: Callable[..., Path],
+    write_seg: Callable[..., Path],
+    modality: str,
+    path: list[str],
+    other: str,
+) -> None:
+    series = patient_series("P1", "a", 1)
+    file = raw / "mask"
+    if modality == "SEG":
+        write_seg(file, series, {"Tumor": frames(BOX)})
+    else:
+        write_rtstruct(file, series, {"Tumor": BOX})
+    ds = pydicom.dcmread(file)
+    setting(other, *path)(ds)
+    ds.save_as(file)
+    result = ingest("folder", raw, tmp_path / "out", IngestOptions(workers=1))
+    (case,) = result.cohort.cases
+    if not other:  # nothing is stated, nothing contradicts
+        assert (len(case.lesions), result.rejections) == (1, ())
+        return
+    assert (case.lesions, case.mask) == ((), None)
+    (rejection,) = result.rejections
+    assert (rejection.rule, rejection.files) == ("other-frame-of-reference", ("mask",))
+    assert "in the frame of reference 1.2.3.4, the images are in 1.2.826.0.1.3680043.10.1.2" in rejection.found
+
+
+def test_a_structure_in_another_frame_of_reference_that_is_no_lesion_does_not_matter(
+    raw: Path, tmp_path: Path, patient_series: Callable[..., Any], write_rtstruct: Callable[..., Path]
+) -> None:
+    series = patient_series("P1", "a", 1)
+    file = write_rtstruct(raw / "rt", series, {"Lung": BOX, "Tumor": BOX})
+    ds = pydicom.dcmread(file)
+    ds.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = "1.2.3.4"
+    ds.save_as(file)
+    result = ingest("folder", raw, tmp_path / "out", IngestOptions(workers=1))
+    assert (len(result.cohort.cases[0].lesions), result.rejections) == (1, ())
 
 
 def test_a_patient_with_contradicting_rows_is_refused(
