@@ -187,8 +187,8 @@ def test_a_lossy_syntax_is_lossy_whatever_the_header_says(write_ct):
     assert refused(written.folder, allow_lossy=True).rule is Rule.UNDECODABLE
 
 
-def enhanced(written, path, order) -> None:
-    """One enhanced multi-frame file of the slices of ``written``, frames in ``order``."""
+def enhanced(written, path, order, edit=None) -> None:
+    """One enhanced multi-frame file of the slices of ``written``, frames in ``order``; ``edit`` gets the data set."""
     slices = [pydicom.dcmread(file) for file in written.files]
     ds = pydicom.dcmread(written.files[0])
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = EnhancedCTImageStorage
@@ -211,6 +211,8 @@ def enhanced(written, path, order) -> None:
     ds.PixelData = b"".join(slices[k].PixelData for k in order)
     for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope"):
         delattr(ds, keyword)
+    if edit is not None:
+        edit(ds)
     ds.save_as(path)
 
 
@@ -231,6 +233,32 @@ def test_an_enhanced_file_misses_frames_as_a_series_misses_slices(write_ct, tmp_
     enhanced(written, tmp_path / "enhanced.dcm", [0, 1, 2, 4, 5, 6])
     with pytest.raises(SeriesRefused, match=r"1 slice missing between z=-206.0 and z=-200.0 mm"):
         load_series([tmp_path / "enhanced.dcm"])
+
+
+@pytest.mark.parametrize(
+    ("sequence", "shared"),
+    [
+        ("CTAcquisitionDetailsSequence", True),
+        ("CTAcquisitionDetailsSequence", False),
+        ("UnassignedSharedConvertedAttributesSequence", True),
+        ("UnassignedPerFrameConvertedAttributesSequence", False),
+    ],
+)
+@pytest.mark.parametrize("tilt", [-15, 0])
+def test_the_tilt_of_an_enhanced_file_is_a_tilt(write_ct, tmp_path, sequence, shared, tilt):
+    def edit(ds):
+        groups = ds.SharedFunctionalGroupsSequence[0] if shared else ds.PerFrameFunctionalGroupsSequence[3]
+        details = Dataset()
+        details.GantryDetectorTilt = tilt
+        setattr(groups, sequence, [details])
+
+    enhanced(write_ct(), tmp_path / "enhanced.dcm", range(6), edit)
+    if not tilt:
+        assert load_series([tmp_path / "enhanced.dcm"]).shape == (7, 6, 6)
+        return
+    with pytest.raises(SeriesRefused, match="GantryDetectorTilt -15 degrees; refuse to shear") as caught:
+        load_series([tmp_path / "enhanced.dcm"])
+    assert caught.value.rule is Rule.GANTRY_TILT
 
 
 def test_a_folder_must_hold_one_ct_series(write_ct):

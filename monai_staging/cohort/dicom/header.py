@@ -61,6 +61,12 @@ _TAGS = [
     0x52009229,  # SharedFunctionalGroupsSequence
     0x52009230,  # PerFrameFunctionalGroupsSequence
 ]
+# Functional groups of GantryDetectorTilt; files converted from single frames have it among what had no place.
+_TILTS = (
+    "CTAcquisitionDetailsSequence",
+    "UnassignedSharedConvertedAttributesSequence",
+    "UnassignedPerFrameConvertedAttributesSequence",
+)
 # (implicit VR, little endian) -> transfer syntax
 _PLAIN_SYNTAXES: dict[tuple[bool | None, bool | None], str] = {
     (True, True): "1.2.840.10008.1.2",
@@ -176,7 +182,7 @@ def _header(path: Path, ds: Dataset, syntax: str, offset: int | None, length: in
         signed=integer(ds, 0x00280103) == 1,
         lossy=text(ds, 0x00282110) == "01",
         stated_lossless=text(ds, 0x00282110) == "00",
-        tilt_degrees=(numbers(text(ds, 0x00181120), 1) or (0.0,))[0],
+        tilt_degrees=_tilt(ds) if is_image else 0.0,
         pixel_offset=offset,
         pixel_bytes=length,
         file_bytes=size,
@@ -235,6 +241,14 @@ def _planes(ds: Dataset) -> tuple[Plane, ...]:
         frame_type = _group(own, shared[0], "CTImageFrameTypeSequence", "FrameType")
         planes.append(_plane(frame, values, words(frame_type) if frame_type else image_type))
     return tuple(planes)
+
+
+def _tilt(ds: Dataset) -> float:
+    """GantryDetectorTilt in degrees, the largest of a multi-frame file's; 0 where it is not stated."""
+    found = [text(ds, 0x00181120)]
+    groups = [*(ds.get("SharedFunctionalGroupsSequence") or []), *(ds.get("PerFrameFunctionalGroupsSequence") or [])]
+    found += [join(items[0].get("GantryDetectorTilt")) for own in groups for name in _TILTS if (items := own.get(name))]
+    return max((numbers(value, 1) or (0.0,) for value in found), key=lambda value: abs(value[0]))[0]
 
 
 def _plane(frame: int, values: tuple[str, ...], image_type: tuple[str, ...]) -> Plane:
