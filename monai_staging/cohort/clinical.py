@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,7 @@ def read_clinical(
     aliases: Mapping[str, tuple[str, ...]] = ALIASES,
     patient_id: Callable[[str], str] = str,
     fill_edition: bool = False,
+    default_prefix: str = "c",
 ) -> ClinicalTable:
     """Reads a clinical table. What a row states goes before ``edition`` and ``prefix``.
 
@@ -97,13 +98,13 @@ def read_clinical(
         path: ``.csv``, ``.tsv`` or ``.xlsx`` (its first sheet).
         edition: the edition of the codes where the table has no column for it.
         prefix: the prefix of rows that state none in a column of their own, and the kind of columns to take where the
-            table has clinical and pathological ones; None for that of the codes ("pT2") or of the columns' names, or
-            "c".
+            table has clinical and pathological ones; None for that of the codes ("pT2") or of the columns' names.
         columns: role (one of :data:`ROLES`) to header, where the user names one.
         aliases: role to the headers it goes by; T, N, M and edition are recognised as by ``stage-table``.
         patient_id: from what the patient column holds to the PatientID of the images.
         fill_edition: whether ``edition`` also holds for rows that leave the table's edition column empty; their letters
             are unknown otherwise.
+        default_prefix: the prefix where none of those says one.
 
     Raises:
         UsageError: there is no such file, a column that ``columns`` names is not there, several could be meant, or none
@@ -118,7 +119,8 @@ def read_clinical(
     found = {role: getattr(tnm, role) for role in letters if getattr(tnm, role) is not None}
     found |= _find(path, table.header, named, aliases)
     given = edition if tnm.edition is None or fill_edition else None
-    rules = Rules(tnm, given, prefix, width=len(table.header), fill=True)
+    rules = Rules(tnm, given, prefix, width=len(table.header), last_prefix=default_prefix, fill=True)
+    unstated = unknown_labels(edition, prefix or tnm.kind or default_prefix)
     rows, _ = skip_extra_headers(table.rows, table.header, tnm)
     of_patient, without = _by_patient(rows, found, patient_id)
     unknown: dict[str, Counter[str]] = defaultdict(Counter)
@@ -139,7 +141,7 @@ def read_clinical(
             lines = _lines(row.line for row, _ in own)
             conflicts[patient] = f"{path.name}, {lines}: {', '.join(staged.notes)}."
         else:
-            labels[patient] = _labels(values, staged, edition, prefix, unknown)
+            labels[patient] = _labels(values, staged, unstated, unknown)
             without_edition += staged.edition is None and is_missing(values.get("edition", ""))
     counts = {role: dict(sorted(counter.items())) for role, counter in sorted(unknown.items())}
     return ClinicalTable(
@@ -174,21 +176,19 @@ def _lines(lines: Iterable[int]) -> str:
     return f"line{'s' if len(found) > 1 else ''} {', '.join(found)}"
 
 
-def _labels(
-    values: Mapping[str, str], staged: Staged, edition: str, prefix: str | None, unknown: Mapping[str, Counter[str]]
-) -> Labels:
+def _labels(values: Mapping[str, str], staged: Staged, unstated: Labels, unknown: Mapping[str, Counter[str]]) -> Labels:
     if staged.edition is None:
         # Codes of an edition that is not stated, or is none of ours, could mean anything.
         if not is_missing(values.get("edition", "")):
             unknown["edition"][values["edition"]] += 1
         own = plain(values.get("prefix", ""))
-        letters = unknown_labels(edition, own if own in PREFIXES else prefix or "c")
+        letters = replace(unstated, prefix=own) if own in PREFIXES else unstated
     else:
         for code in staged.codes:
             if code.status is CodeStatus.STRAY:
                 unknown[code.letter][code.code] += 1
         t, n, m = (code.categories for code in staged.codes)
-        letters = Labels(t, n, m, staged.edition, staged.prefix or prefix or "c")
+        letters = Labels(t, n, m, staged.edition, staged.prefix or unstated.prefix)
     clinical: dict[str, Any] = {}
     for role, parse in PARSERS.items():
         value = values.get(role, "")

@@ -46,7 +46,8 @@ class Columns:
 
     Attributes:
         t, n, m, edition, prefix, recorded: column indices.
-        kind: the prefix that the T, N and M columns' names carry ("Pathological T stage" is "p"), None without one.
+        kind: the prefix that the columns' names carry ("Pathological T stage" is "p"), None without one. T and N
+            decide, since M is usually known clinically also where they are pathological.
     """
 
     t: int | None
@@ -102,7 +103,8 @@ def find_columns(
         with_prefix: likewise for a prefix column; None to look for one where no ``prefix`` is given.
 
     Raises:
-        UsageError: a named column is not there, several could be meant, or none of T, N and M is found.
+        UsageError: a named column is not there, several could be meant, none of T, N and M is found, or the names of
+            the T and N columns carry different prefixes and nothing else gives one.
     """
     given = {key: find_column(header, name) for key, name in named.items() if name is not None}
     candidates = {letter: _candidates(header, letter) for letter in LETTERS if letter not in given}
@@ -120,7 +122,6 @@ def find_columns(
         raise UsageError(
             f"No column of T, N or M recognised; name them with --t, --n and --m. The table has: {_listed(header)}."
         )
-    kinds = {_kind(letter, header[index]) for letter, index in found.items() if index is not None}
     edition = given.get("edition")
     if edition is None and with_edition:
         edition = _single(header, _EDITION_NAME, "the edition", "--edition-column")
@@ -135,7 +136,7 @@ def find_columns(
         edition,
         prefixes,
         given.get("recorded"),
-        kinds.pop() if len(kinds) == 1 else None,
+        _common_kind(header, found, needed=prefix is None and prefixes is None),
     )
 
 
@@ -148,6 +149,21 @@ def _kind(letter: str, name: str) -> str | None:
     match = letter_name(letter, name)
     kind = match and (match["kind"] or match["kind_2"])
     return _KINDS.get(kind, kind) if kind else None
+
+
+def _common_kind(header: Sequence[str], found: Mapping[str, int | None], *, needed: bool) -> str | None:
+    """The prefix that the columns' names carry, by the rule of `monai_staging.tnm.value.common_prefix` for codes."""
+    names = {letter: header[index] for letter, index in found.items() if index is not None}
+    kinds = {letter: _kind(letter, name) for letter, name in names.items()}
+    stated = {kinds[letter] for letter in "tn" if kinds.get(letter)}
+    if len(stated) > 1:
+        if needed:
+            told = ", ".join(f"{names[letter]!r} is {kinds[letter]}" for letter in "tn")
+            raise UsageError(
+                f"Columns of T and N must be of one kind: {told}; name others with --t and --n, or give --prefix."
+            )
+        return None
+    return stated.pop() if stated else None if {"t", "n"} & set(kinds) else kinds["m"]
 
 
 def _candidates(header: Sequence[str], letter: str) -> dict[str | None, list[int]]:

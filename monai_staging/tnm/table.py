@@ -64,9 +64,10 @@ class Rules:
     Attributes:
         columns: where the table holds what.
         edition: the edition of every row; None where ``columns.edition`` gives one to each.
-        prefix: the prefix of every row; None to take the one of the row, of its codes or of the column names, else "c".
+        prefix: the prefix of every row; None to take the one of the row, of its codes or of the column names.
         tx_means: what a written TX means, see `parse_code`.
         width: number of columns of the table; a row with more filled cells is not trusted. None: not checked.
+        last_prefix: the prefix where nothing else says one.
         fill: ``edition`` and ``prefix`` are not of every row, but of those that leave their own column empty.
     """
 
@@ -75,6 +76,7 @@ class Rules:
     prefix: str | None = None
     tx_means: TXMeans = "unknown"
     width: int | None = None
+    last_prefix: str = "c"
     fill: bool = False
 
     def __post_init__(self) -> None:
@@ -169,7 +171,7 @@ def stage_row(cells: tuple[str, ...], rules: Rules) -> Staged:
         own = None if is_missing(prefix_cell) else check_prefix(prefix_cell)
         # A column's name says what its codes usually are; a code that says otherwise ("ypT2") is the better witness.
         first, second = (own, rules.prefix) if rules.fill else (rules.prefix, own)
-        prefix = common_prefix(*codes, prefix=first or second) or rules.columns.kind or "c"
+        prefix = common_prefix(*codes, prefix=first or second) or rules.columns.kind or rules.last_prefix
     except UsageError as error:
         return Staged(found, edition, None, codes, (), recorded, Verdict.UNDETERMINED, (f"prefix: {error}",))
     groups = stage_groups(sets[0], sets[1], sets[2], edition)

@@ -111,6 +111,20 @@ def test_pathological_columns_give_the_prefix(tmp_path: Path) -> None:
     assert read_clinical(path, edition="7").labels["A"].prefix == "p"
 
 
+def test_m_may_be_clinical_beside_pathological_columns(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.csv", "case,pathologic_T,pathologic_N,clinical_M\nA,T2a,N0,M0\nB,pT1a,,cM0\n")
+    table = read_clinical(path, edition="8")
+    assert {patient: labels.prefix for patient, labels in table.labels.items()} == {"A": "p", "B": "p"}
+
+
+def test_the_source_s_prefix_is_the_last_resort(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c.csv", "case,t,n,m,edition,prefix\nA,T1a,N0,M0,7,\nB,cT1a,N0,M0,7,\nC,T1a,,,,\nD,T1a,,,,yp\n"
+    )
+    labels = read_clinical(path, edition="7", default_prefix="p").labels
+    assert {patient: own.prefix for patient, own in labels.items()} == {"A": "p", "B": "c", "C": "p", "D": "yp"}
+
+
 def test_rows_that_contradict_each_other_refuse_the_patient(tmp_path: Path) -> None:
     path = write(
         tmp_path / "c.csv",

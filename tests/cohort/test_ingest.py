@@ -195,6 +195,14 @@ def test_refuses_what_makes_no_sense(raw: Trees, tmp_path: Path) -> None:
         ingest("folder", root, tmp_path / "out", ONE)
 
 
+def test_a_source_s_prefix_holds_with_plain_headers_too(raw: Trees, tmp_path: Path) -> None:
+    root = raw(3)
+    (root / "clinical.csv").write_text("patient,T,N,M\nP00,T1a,N0,M0\nP01,cT1a,N0,M0\n")
+    result = ingest("nsclc-radiogenomics", root, tmp_path / "out", ONE)
+    prefixes = {case.patient: case.prefix for case in result.cohort.cases}
+    assert prefixes == {"P00": "p", "P01": "c", "P02": "p"}
+
+
 def test_nothing_acceptable_is_an_empty_cohort(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     result = ingest("folder", tmp_path / "raw", tmp_path / "out", ONE)

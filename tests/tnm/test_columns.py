@@ -97,6 +97,28 @@ def test_clinical_beside_pathological_columns_need_a_choice() -> None:
     assert find_columns(["PT", "T", "N", "M"], NOTHING).t == 1
 
 
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        (["pathologic_T", "pathologic_N", "clinical_M"], "p"),
+        (["clinical_T", "clinical_N", "pathologic_M"], "c"),
+        (["pT", "N", "cM"], "p"),
+        (["T", "N", "cM"], None),
+        (["id", "cM"], "c"),
+    ],
+)
+def test_t_and_n_decide_the_kind(header: list[str], kind: str | None) -> None:
+    assert find_columns(header, NOTHING).kind == kind
+
+
+def test_t_and_n_columns_of_different_kinds_need_a_choice() -> None:
+    header = ["pathologic_T", "clinical_N", "clinical_M", "prefix"]
+    with pytest.raises(UsageError, match="must be of one kind: 'pathologic_T' is p, 'clinical_N' is c; name others"):
+        find_columns(header[:3], NOTHING)
+    assert find_columns(header[:3], {"t": "pathologic_T", "n": "clinical_N"}, prefix="p").kind is None
+    assert find_columns(header, NOTHING) == Columns(0, 1, 2, None, 3, None, None)
+
+
 def test_columns_of_the_wrong_kind_are_not_taken_for_a_prefix() -> None:
     with pytest.raises(UsageError, match="No column of T, N or M recognised"):
         find_columns(["cT", "cN", "cM"], NOTHING, prefix="p")

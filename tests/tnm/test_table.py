@@ -122,6 +122,8 @@ def test_an_edition_and_a_prefix_can_fill_the_gaps_of_their_columns(
 def test_prefixes(cells: str, given: str | None, kind: str | None, prefix: str | None) -> None:
     staged = stage(cells, Rules(Columns(0, 1, 2, None, 3, None, kind), "8", given))
     assert staged.prefix == prefix
+    last = stage(cells, Rules(Columns(0, 1, 2, None, 3, None, kind), "8", given, last_prefix="r"))
+    assert last.prefix == ("r" if cells == "1a,0,0," and given is kind is None else prefix)
     if prefix is None:
         assert (staged.groups, staged.verdict) == ((), Verdict.UNDETERMINED)
         assert staged.notes[0].startswith("prefix: ")

@@ -121,7 +121,7 @@ class Defaults:
 
     Attributes:
         edition: TNM edition.
-        prefix: TNM prefix of patients without a row.
+        prefix: TNM prefix of patients of whom nothing else says one.
         aliases: headers by role, beside T, N, M and edition.
         table: patterns of the table's name, looked for in the raw folder and the folders in it.
         patient_id: from the table's patient to PatientID.
@@ -181,6 +181,7 @@ def build_plan(
             patient_id=defaults.patient_id,
             # A source's edition is that of its own table; only the user can say what another one leaves out.
             fill_edition=options.edition is not None,
+            default_prefix=defaults.prefix,
         )
         notes += table.notes
         missing = [letter.upper() for letter in "tnm" if letter not in table.columns]
