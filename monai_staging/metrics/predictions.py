@@ -6,6 +6,7 @@ Probabilities of a coarser level are sums; those of the stage group follow from 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,7 @@ class StagingPredictions:
             an unknown letter.
         edition: of the TNM, "6" to "9".
         prefix: of the TNM: c, p, yc, yp or r.
+        studies: (rows) names of the rows, each once; the patients' where every patient has one row.
 
     Raises:
         UsageError: shapes or classes do not fit together.
@@ -51,9 +53,13 @@ class StagingPredictions:
     truth_m: tuple[tuple[str, ...], ...]
     edition: str = "8"
     prefix: str = "c"
+    studies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patients", tuple(str(patient) for patient in self.patients))
+        object.__setattr__(self, "studies", tuple(str(study) for study in self.studies) or self._numbered())
+        if len(self.studies) != len(self.patients) or len(set(self.studies)) != len(self.studies):
+            raise UsageError(f"Studies are one different name a row, found {list(self.studies)}.")
         object.__setattr__(self, "edition", check_edition(self.edition))
         object.__setattr__(self, "prefix", check_prefix(self.prefix))
         if set(self.classes) != set(LETTERS):
@@ -65,6 +71,15 @@ class StagingPredictions:
             truth = tuple(getattr(self, f"truth_{letter}"))
             check_sets(letter, truth, self.edition, self.patients)
             object.__setattr__(self, f"truth_{letter}", tuple(map(tuple, truth)))
+
+    def _numbered(self) -> tuple[str, ...]:
+        """The patients' names, numbered where one has several rows."""
+        seen, total = Counter[str](), Counter(self.patients)
+        names = []
+        for patient in self.patients:
+            seen[patient] += 1
+            names.append(f"{patient}-{seen[patient]}" if total[patient] > 1 else patient)
+        return tuple(names)
 
     def _check_classes(self, letter: str) -> None:
         names = self.classes[letter]

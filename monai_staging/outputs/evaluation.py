@@ -99,14 +99,15 @@ def write_evaluation(
 def write_predictions(path: str | os.PathLike[str], predictions: StagingPredictions) -> Path:
     """Writes one row a prediction as CSV.
 
-    Columns: ``patient``, ``edition``, ``prefix``; for each of t, n, m and group ``truth_<letter>`` (what is still
-    possible, joined by ``|``; ``X`` for an unknown letter), ``predicted_<letter>`` (main category or group) and
-    ``predicted_<letter>_fine``; then the probabilities, ``p_<category>`` of the model's classes and ``p_<group>``.
+    Columns: ``patient``, ``study`` (the same, numbered where a patient has several), ``edition``, ``prefix``; for each
+    of t, n, m and group ``truth_<letter>`` (what is still possible, joined by ``|``; ``X`` for an unknown letter),
+    ``predicted_<letter>`` (main category or group) and ``predicted_<letter>_fine``; then the probabilities,
+    ``p_<category>`` of the model's classes and ``p_<group>``.
     """
     levels = predictions.levels
     names = (*LETTERS, "group")
     fine = [levels.get(f"{name}_fine", levels[name]) for name in names]
-    header = ["patient", "edition", "prefix", *(f"truth_{name}" for name in names)]
+    header = ["patient", "study", "edition", "prefix", *(f"truth_{name}" for name in names)]
     header += [f"predicted_{name}{suffix}" for name in names for suffix in ("", "_fine")]
     header += [f"p_{category}" for letter in LETTERS for category in predictions.classes[letter]]
     header += [f"p_{group}" for group in fine[-1].classes]
@@ -114,7 +115,8 @@ def write_predictions(path: str | os.PathLike[str], predictions: StagingPredicti
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for row, patient in enumerate(predictions.patients):
-            cells = [patient, predictions.edition, predictions.prefix, *_truth(predictions, row)]
+            cells = [patient, predictions.studies[row], predictions.edition, predictions.prefix]
+            cells += _truth(predictions, row)
             for name, level in zip(names, fine, strict=True):
                 cells += [one.classes[one.probabilities[row].argmax()] for one in (levels[name], level)]
             values = [*predictions.t[row], *predictions.n[row], *predictions.m[row], *fine[-1].probabilities[row]]

@@ -96,7 +96,7 @@ def attention_figure(
         views: window to (X, Y, Z) grey values in 0..1 on an RAS grid (X grows to the patient's right, Y to anterior, Z
             to superior); see :func:`window_views`.
         weights: letter to (Z) attention weights.
-        z_mm: (Z) slice positions, in mm.
+        z_mm: (Z) slice positions in mm, the patient's: what a viewer calls slice location.
         spacing_mm: in-plane, along X and Y.
         case_name: name without identity.
         captions: letter to a line about it (probabilities, reference); ``group`` for the line beneath the title.
@@ -208,7 +208,7 @@ def _draw_curves(
     axes.set_xlim(0, 1.12 * max(float(values.max()) for values in curves.values()))
     axes.set_ylim(float(z_mm.min()), float(z_mm.max()))
     axes.set_xlabel("attention weight")
-    axes.set_ylabel("z, mm (head on top)")
+    axes.set_ylabel("patient z, mm (head on top)")
     axes.locator_params(axis="x", nbins=4)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     look: dict[str, Any] = {

@@ -23,7 +23,7 @@ class TNMTargets(Transform):
 
     A category counts as the class of its name, else as its main category's ("T1b" as "T1"), else as the classes it is
     divided into ("T1" as "T1a", "T1b", "T1c"). The full set of the edition, that is an unknown letter, gives all
-    classes.
+    classes; so does a set of which nothing is left, as nothing can be learned from it (see `has_no_class`).
 
     Args:
         classes: letter to its ordered classes; the vector goes through the letters in their order here.
@@ -63,10 +63,30 @@ class TNMTargets(Transform):
         """
         return torch.cat([self._letter(letter, sets[letter], edition, owner) for letter in self.classes])
 
+    def has_no_class(self, letter: str, members: Sequence[str], edition: str, owner: str = "case") -> bool:
+        """Whether the mapping leaves out every member of a set, so that the letter cannot be learned from the case.
+
+        Args:
+            letter: one of the letters of the classes.
+            members: categories still possible.
+            edition: of the TNM classification, "6" to "9".
+            owner: whose they are, for messages.
+
+        Raises:
+            DataError: as for `__call__`.
+        """
+        return not self._possible(letter, members, edition, owner)
+
     def _letter(self, letter: str, members: Sequence[str], edition: str, owner: str) -> torch.Tensor:
+        possible = self._possible(letter, members, edition, owner)
+        return torch.tensor([float(not possible or name in possible) for name in self.classes[letter]])
+
+    def _possible(self, letter: str, members: Sequence[str], edition: str, owner: str) -> set[str]:
         names = self.classes[letter]
+        if not members:
+            raise DataError(f"{owner}: {letter} must have a category that is still possible, found none")
         if is_unknown(letter, frozenset(members), edition):
-            return torch.ones(len(names))
+            return set(names)
         possible: set[str] = set()
         for member in members:
             stands_for = self._classes_of(member, names, edition)
@@ -76,11 +96,7 @@ class TNMTargets(Transform):
                     f"(edition {edition})"
                 )
             possible |= stands_for
-        if not possible:
-            raise DataError(
-                f"{owner}: {letter} must have a class that is still possible, found {list(members)}, all left out"
-            )
-        return torch.tensor([float(name in possible) for name in names])
+        return possible
 
     def _classes_of(self, member: str, names: tuple[str, ...], edition: str) -> set[str] | None:
         if member in self.mapping:

@@ -1,4 +1,4 @@
-"""Axial slices of a volume: which ones, and as a stack."""
+"""Axial slices of a volume: which ones, as a stack, and where they lie."""
 
 from __future__ import annotations
 
@@ -184,3 +184,37 @@ class AxialSlicesd(MapTransform):
         for key in self.key_iterator(result):
             result[key] = self.transform(result[key])
         return result
+
+
+class SliceHeights(Transform):
+    """Where the slices of a volume lie along the patient: (C, X, Y, Z) with an affine to (Z,) float32, RAS z in mm.
+
+    Of a tilted volume it is the height of each slice's centre.
+    """
+
+    def __call__(self, img: torch.Tensor | Array) -> torch.Tensor:
+        """The heights; raises `DataError` for an image without an affine."""
+        affine = affine_of(img)
+        size_x, size_y, slices = as_tensor(img).shape[1:]
+        k = np.arange(slices)
+        heights = affine[2, 0] * (size_x - 1) / 2 + affine[2, 1] * (size_y - 1) / 2 + affine[2, 2] * k + affine[2, 3]
+        return torch.from_numpy(heights.astype(np.float32))
+
+
+class SliceHeightsd(MapTransform):
+    """Dictionary twin of `SliceHeights`.
+
+    Args:
+        key: the image, a MetaTensor.
+        output_key: where the heights go.
+    """
+
+    def __init__(self, key: str, output_key: str = "slice_z_mm") -> None:
+        super().__init__(key)
+        self.key = key
+        self.output_key = output_key
+        self.transform = SliceHeights()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Adds the heights."""
+        return {**data, self.output_key: self.transform(data[self.key])}

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ from monai_staging.workflows.saved_state import (
 logger = logging.getLogger("monai_staging.workflows")
 
 _NAME = re.compile(r"checkpoint-(\d+)\.pt")
+EARLIER = "earlier"
+"""Folder in ``save_dir`` for the files of the training before, when a new one begins there."""
 _TEMPORARY = re.compile(r"\.(\d+)\.tmp\.(checkpoint-\d+|best)\.pt")
 
 
@@ -61,9 +64,10 @@ class TrainingCheckpoint:
     Kept: network, optimizer, schedule, gradient scaler, early stopping, best metric, epoch and iteration, random
     generators, and ``extras``. Files, in ``save_dir``: ``checkpoint-<epoch>.pt`` (the last ``keep``), ``best.pt``
     (weights only, a plain state dict) and ``best.json`` (its metric, epoch and sha256). All are written atomically and
-    read with ``weights_only=True``. Attach it to the trainer; it saves after all other handlers of the epoch, whatever
-    the order of the list. With ``EpochSeeder`` on the same trainer, a resumed training sees the data of one that was
-    not interrupted.
+    read with ``weights_only=True``. A training that begins anew moves those of an earlier one to ``earlier/``, or they
+    might be taken for its own. Attach it to the trainer; it saves after all other handlers of the epoch, whatever the
+    order of the list. With ``EpochSeeder`` on the same trainer, a resumed training sees the data of one that was not
+    interrupted.
 
     Args:
         save_dir: folder of the files.
@@ -137,13 +141,10 @@ class TrainingCheckpoint:
         if not engine.has_event_handler(self._epoch_completed, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
         self._sweep()
-        files = self.checkpoints()
         if not self.resume:
-            if files:
-                logger.warning(
-                    "%s is of an earlier training and will be replaced; resume=true would continue it.", files[0]
-                )
+            self._put_aside()
             return
+        files = self.checkpoints()
         for path in files:
             try:
                 state = read_state(path)
@@ -153,6 +154,22 @@ class TrainingCheckpoint:
             self._restore(engine, state, path)
             return
         logger.warning("Nothing to resume in %s; the training starts from the beginning.", self.save_dir)
+
+    def _put_aside(self) -> None:
+        """Moves the files of an earlier training out of the way: a later resume or ``best.pt`` must not be its."""
+        files = [path for name in ("best.json", "best.pt") if (path := self.save_dir / name).is_file()]
+        files += self.checkpoints()
+        if not files or not is_main_process():
+            return
+        folder = self.save_dir / EARLIER
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for path in files:
+            os.replace(path, folder / path.name)
+        logger.warning(
+            "%s held an earlier training, now in %s; resume=true would have continued it.",
+            *(self.save_dir, folder),
+        )
 
     def _restore(self, engine: Any, state: dict[str, Any], path: Path) -> None:
         for key in sorted(self.identity.keys() | state["identity"].keys()):

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from ignite.engine import Engine
-from monai.engines import IterationEvents
+from ignite.engine import Engine, Events
+from torch.utils.hooks import RemovableHandle
 
 from monai_staging.errors import UsageError
 
 
 class GradientNorm:
-    """Scales gradients down whose norm is too large (Pascanu et al., 2013), after the backward pass.
+    """Scales gradients down whose norm is too large (Pascanu et al., 2013), before each step of the optimizer.
 
-    With MONAI's ``amp=True`` on CUDA the gradients are scaled by the gradient scaler at this point; bundles that use
-    :class:`monai_staging.workflows.inferers.AutocastInferer` have none.
+    Hung on the step, not on the backward pass: where several batches are accumulated their sum is clipped, once, and
+    where a gradient scaler is used it has taken its factor out by then.
 
     Args:
         network: whose gradients.
@@ -30,10 +30,17 @@ class GradientNorm:
             raise UsageError(f"GradientNorm: largest must be positive, found {largest}")
         self.network = network
         self.largest = float(largest)
+        self._hook: RemovableHandle | None = None
 
     def attach(self, engine: Engine) -> None:
         """Attaches to a MONAI trainer."""
-        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
+        engine.add_event_handler(Events.STARTED, self._started)
 
-    def _clip(self, engine: Any) -> None:
+    def _started(self, engine: Any) -> None:
+        # A trainer attaches its handlers before it knows its optimizer.
+        if self._hook is not None:
+            self._hook.remove()
+        self._hook = engine.optimizer.register_step_pre_hook(self._clip)
+
+    def _clip(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.largest)

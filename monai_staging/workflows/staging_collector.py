@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys as Keys
+from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_staging.errors import DataError
 from monai_staging.metrics.predictions import StagingPredictions
 from monai_staging.networks.staging import LETTERS, StagingOutput
-from monai_staging.workflows.staging import split_set
+from monai_staging.workflows.staging_data import split_set
 
 logger = logging.getLogger("monai_staging.workflows")
 
@@ -26,7 +27,8 @@ class StagingCollector:
     After an epoch, ``engine.state.metrics`` holds ``score`` (minus the mean squared probability missing from the known
     letters, from -1 to 0: more is better; it moves smoothly, where the accuracy of a dozen patients moves in steps, and
     no single patient outweighs the others, as in a likelihood), ``t_accuracy``, ``n_accuracy``,
-    ``m_accuracy`` and ``group_accuracy`` at the main level, and ``predictions`` holds all of them.
+    ``m_accuracy`` and ``group_accuracy`` at the main level, ``predictions`` holds all of them, and ``attention`` the
+    weights (3, slices) of each study.
 
     Args:
         classes: categories per letter, in the order of the network's outputs.
@@ -35,11 +37,12 @@ class StagingCollector:
     def __init__(self, classes: Mapping[str, Sequence[str]]) -> None:
         self.classes = {letter: tuple(classes[letter]) for letter in LETTERS}
         self.predictions: StagingPredictions | None = None
-        self.attention: dict[str, Any] = {}
+        self.attention: dict[str, NDArray[Any]] = {}
         self._reset()
 
     def _reset(self) -> None:
         self._cases: list[str] = []
+        self._studies: list[str] = []
         self._truth: dict[str, list[tuple[str, ...]]] = {letter: [] for letter in LETTERS}
         self._edition: set[tuple[str, str]] = set()
         self._logits: list[Tensor] = []
@@ -58,6 +61,7 @@ class StagingCollector:
         output: Mapping[str, Any] = engine.state.output  # type: ignore[assignment]
         prediction: StagingOutput = output[Keys.PRED]
         self._cases += list(batch["case"])
+        self._studies += list(batch["study"])
         for letter in LETTERS:
             self._truth[letter] += [split_set(text) for text in batch[f"{letter}_set"]]
         self._edition |= set(zip(batch["edition"], batch["prefix"], strict=True))
@@ -70,7 +74,7 @@ class StagingCollector:
         if len(self._edition) > 1:
             raise DataError(
                 f"An evaluation is of one TNM edition and prefix; found {sorted(self._edition)}. "
-                "Convert one of them first."
+                "Evaluate a cohort of each."
             )
         edition, prefix = next(iter(self._edition))
         logits, sets = torch.cat(self._logits), torch.cat(self._sets)
@@ -87,8 +91,9 @@ class StagingCollector:
             truth_m=tuple(self._truth["m"]),
             edition=edition,
             prefix=prefix,
+            studies=tuple(self._studies),
         )
-        self.attention = dict(zip(self._cases, torch.cat(self._attention).numpy(), strict=True))
+        self.attention = dict(zip(self._studies, torch.cat(self._attention).numpy(), strict=True))
         engine.state.metrics["score"] = self._score(list(parts.values()), list(sets.split(widths, dim=1)))
         for name in (*LETTERS, "group"):
             level = self.predictions.levels[name]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,13 +24,21 @@ from monai_staging.workflows.staging_collector import StagingCollector
 Printer = Callable[[str], None]
 
 
+class _Shown(NamedTuple):
+    """A study that an attention figure is made of: (C, X, Y, Z) windows, (Z) heights, lesion kind to ranges of z."""
+
+    image: NDArray[Any]
+    z_mm: NDArray[np.float64]
+    lesions_z_mm: dict[str, list[tuple[float, float]]]
+
+
 class StagingOutputs(StagingCollector):
     """A collector that keeps some studies' images, so that attention can be shown on them.
 
     Args:
         classes: categories per letter, in the order of the network's outputs.
-        windows: names of the image's channels.
-        spacing_mm: of the grid, along X, Y and the slices.
+        windows: of the image's channels: names, or level and width in HU.
+        spacing_mm: of the grid, along X and Y; the slices' positions come with the batch.
         output_dir: folder for everything written.
         title: said in every figure, for example what cohort it is.
         attention_cases: for how many cases an attention figure is made.
@@ -39,7 +48,7 @@ class StagingOutputs(StagingCollector):
     def __init__(
         self,
         classes: Mapping[str, Sequence[str]],
-        windows: Sequence[str],
+        windows: Sequence[str | Sequence[float]],
         spacing_mm: Sequence[float],
         output_dir: str | os.PathLike[str],
         title: str = "",
@@ -47,49 +56,53 @@ class StagingOutputs(StagingCollector):
         printer: Printer = print,
     ) -> None:
         super().__init__(classes)
-        self.windows = [str(window) for window in windows]
+        self.windows = [window if isinstance(window, str) else f"L {window[0]:g} W {window[1]:g}" for window in windows]
         self.spacing_mm = tuple(float(value) for value in spacing_mm)
         self.output_dir = Path(output_dir)
         self.title = title
         self.attention_cases = attention_cases
         self.printer = printer
-        self._images: dict[str, NDArray[Any]] = {}
+        self._shown: dict[str, _Shown] = {}
 
     def collect(self, engine: Engine) -> None:
         """Keeps one batch, and the images of the first cases."""
         super().collect(engine)
         batch: Mapping[str, Any] = engine.state.batch  # type: ignore[assignment]
-        for case, image in zip(batch["case"], batch["image"], strict=True):
-            if len(self._images) < self.attention_cases:
-                self._images.setdefault(case, torch.as_tensor(image).to(torch.float16).cpu().numpy())
+        for place, study in enumerate(batch["study"]):
+            if len(self._shown) < self.attention_cases:
+                self._shown[study] = _Shown(
+                    torch.as_tensor(batch["image"][place]).to(torch.float16).cpu().numpy(),
+                    torch.as_tensor(batch["slice_z_mm"][place]).cpu().numpy().astype(np.float64),
+                    json.loads(batch["lesion_z_mm"][place]),
+                )
 
     def write_attention(self) -> list[Path]:
-        """Writes ``figures/attention_<case>.png`` for the cases whose images were kept."""
+        """Writes ``figures/attention_<study>.png`` for the studies whose images were kept."""
         predictions = self.predictions
         assert predictions is not None  # complete() ran
         paths = []
-        for case, image in self._images.items():
-            row = predictions.patients.index(case)
-            slices = image.shape[-1]
-            views = {
-                name: image[channel].astype(np.float64)
-                for channel, name in enumerate(self.windows)
-                if name in ("lung", "mediastinum") or len(self.windows) == 1
-            }
-            weights = self._per_slice(self.attention[case], slices)
+        for study, shown in self._shown.items():
+            row = predictions.studies.index(study)
+            weights = self._per_slice(self.attention[study], len(shown.z_mm))
             paths.append(
                 attention_figure(
-                    self.output_dir / "figures" / f"attention_{case}.png",
-                    views,
+                    self.output_dir / "figures" / f"attention_{study}.png",
+                    {self.windows[channel]: shown.image[channel].astype(np.float64) for channel in self._channels()},
                     {letter: weights[index] for index, letter in enumerate(LETTERS)},
-                    (np.arange(slices) - (slices - 1) / 2) * self.spacing_mm[2],
+                    shown.z_mm,
                     spacing_mm=(self.spacing_mm[0], self.spacing_mm[1]),
-                    case_name=case,
+                    case_name=study,
                     captions=case_captions(predictions, row),
+                    marks=shown.lesions_z_mm,
                     subtitle=self.title,
                 )
             )
         return paths
+
+    def _channels(self) -> list[int]:
+        """The channels that are drawn: the lung and the mediastinum window, or else the first two."""
+        named = [channel for channel, name in enumerate(self.windows) if name in ("lung", "mediastinum")]
+        return named or list(range(len(self.windows)))[:2]
 
     @staticmethod
     def _per_slice(weights: NDArray[Any], slices: int) -> NDArray[Any]:
@@ -136,18 +149,19 @@ class StagingReport(StagingOutputs):
         self.result = write_evaluation(
             self.output_dir, predictions, self.baseline, subtitle=self.title, seed=self.seed, n_boot=self.resamples
         )
-        figures = [*self.result.figures, *self.write_attention()]
+        if self.tracker is not None:
+            self.tracker.log_metrics_file(self.result.metrics_path)
         patients = len(set(predictions.patients))
         heading = f"{self.title}: " if self.title else ""
         self.printer(
             f"\n{heading}{patients} patients; 95 % intervals by resampling patients "
             f"({self.resamples} times, seed {self.seed})\n\n{self.result.table}\n"
         )
+        figures = [*self.result.figures, *self.write_attention()]
         self.printer("Written:")
         for path in (self.result.metrics_path, self.result.predictions_path, *figures):
             self.printer(f"  {path}")
         if self.tracker is not None:
-            self.tracker.log_metrics_file(self.result.metrics_path)
             self.tracker.log_figures(figures)
 
 
@@ -174,7 +188,7 @@ class StagingInference(StagingOutputs):
             group = f"{level.classes[best]} ({level.probabilities[row, best]:.2f})"
             if "group_fine" in predictions.levels:
                 group += f", likeliest sub-group {finest['most_likely']} ({finest['p']:.2f})"
-            self.printer(f"{document['case']}: {letters}; stage group, over all T, N and M: {group}")
+            self.printer(f"{document['study']}: {letters}; stage group, over all T, N and M: {group}")
         self.printer("Written:")
         tables = [self.output_dir / "predictions.json", self.output_dir / "predictions.csv"]
         for path in (*tables, *self.write_attention()):
@@ -185,6 +199,7 @@ def case_document(predictions: StagingPredictions, row: int) -> dict[str, Any]:
     """One case's prediction as a JSON document: most likely category and all probabilities, per letter and group."""
     document: dict[str, Any] = {
         "case": predictions.patients[row],
+        "study": predictions.studies[row],
         "edition": predictions.edition,
         "prefix": predictions.prefix,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from filelock import FileLock
 
 from monai_staging.cohort.default import default_cohort
+from monai_staging.tnm.categories import LETTERS, categories
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +26,25 @@ def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shared = shared.parent
     with FileLock(shared / "tiny-cohort.lock"):
         return default_cohort(shared / "tiny-cohort", patients=12, seed=5, resolution="tiny", workers=1)
+
+
+@pytest.fixture
+def older_cohort(tiny_cohort: Path, tmp_path: Path) -> Path:
+    """The same phantoms with their stages as of the 7th edition; the first has a carcinoma in situ."""
+    document = json.loads((tiny_cohort / "cohort.json").read_text())
+    older = {"T1mi": "T1a", "T1b": "T1a", "T1c": "T1b", "M1c": "M1b"}
+    for case in (case for part in ("training", "validation", "test") for case in document[part]):
+        for letter in LETTERS:
+            new = {older.get(name, name) for name in case[letter]}
+            case[letter] = [name for name in categories(letter, "7") if name in new]
+        case["edition"] = "7"
+    document["training"][0]["t"] = ["Tis"]
+    made = tmp_path / "older-cohort"
+    made.mkdir()
+    (made / "cohort.json").write_text(json.dumps(document))
+    for name in ("volumes", "masks"):
+        (made / name).symlink_to(tiny_cohort / name)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -58,6 +61,44 @@ def test_training_ends_with_the_table_the_figures_and_the_mlflow_command(trained
     figures = {path.name for path in (trained / "run" / "figures").glob("*.png")}
     assert {"confusion_group.png", "roc_t.png", "reliability_m.png"} <= figures
     assert any(name.startswith("attention_case-") for name in figures)
+
+
+def test_attention_is_drawn_where_a_viewer_shows_the_slices(
+    trained: Path, tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path
+) -> None:
+    config = ConfigParser()
+    config.read_config(BUNDLE / "evaluate.json")
+    config.update({"dataset_dir": str(tiny_cohort), "size": [48, 48, 24], "spacing_mm": [7.0, 7.0, 14.0]})
+    item = config.get_parsed_content("dataset")[0]
+    volume = nib.load(config.get_parsed_content("dataset").data[0]["image"])
+    corners = nib.affines.apply_affine(volume.affine, [[0, 0, 0], [0, 0, volume.shape[2] - 1]])
+    middle = corners[:, 2].mean()
+    assert item["slice_z_mm"].numpy() == pytest.approx(middle + 14.0 * (np.arange(24) - 11.5), abs=1e-3)
+    # The lesions' ranges are in the same coordinates: the primary shows in the map where they say.
+    low, high = json.loads(item["lesion_z_mm"])["primary"][0]
+    shown = item["slice_z_mm"][item["lesion_mm"][0].amax(dim=(0, 1)) > 0]
+    assert len(shown) and float(shown.min()) >= low - 14 and float(shown.max()) <= high + 14
+
+
+def test_a_volume_that_changed_is_read_anew(tiny_cohort: Path, tmp_path: Path) -> None:
+    cohort = tmp_path / "cohort"
+    shutil.copytree(tiny_cohort, cohort, ignore=shutil.ignore_patterns("cache"))
+
+    def mean() -> float:
+        config = ConfigParser()
+        config.read_config(BUNDLE / "inference.json")
+        config.update({"dataset_dir": str(cohort), "size": [48, 48, 24], "spacing_mm": [7.0, 7.0, 14.0], "limit": 1})
+        dataset = config.get_parsed_content("dataset")
+        volumes.append(Path(dataset.data[0]["image"]))
+        return float(dataset[0]["image"].mean())
+
+    volumes: list[Path] = []
+    before = mean()
+    assert mean() == before
+    content = bytearray(volumes[0].read_bytes())
+    content[352:] = np.full((len(content) - 352) // 2, 300, dtype="<i2").tobytes()
+    volumes[0].write_bytes(content)
+    assert mean() > before + 0.1
 
 
 def test_what_was_preprocessed_once_is_read_again(trained: Path) -> None:
@@ -166,6 +207,30 @@ def test_inference_needs_no_labels_and_names_no_patient(
     assert len(list((tmp_path / "out" / "figures").glob("attention_*.png"))) == 1
 
 
+def test_a_study_is_inferred_whatever_its_labels_are(
+    trained: Path, older_cohort: Path, run_bundle: RunBundle, tmp_path: Path
+) -> None:
+    cohort = older_cohort
+    document = json.loads((cohort / "cohort.json").read_text())
+    first, second = document["training"][:2]
+    # Two studies of one patient, one of them of the 8th edition and pathological; neither stage matters here.
+    second |= {"patient": first["patient"], "edition": "8", "prefix": "p", "t": ["Tis"], "n": ["N0"], "m": ["M1c"]}
+    (cohort / "cohort.json").write_text(
+        json.dumps({**document, "training": [first, second], "validation": [], "test": []})
+    )
+    run_bundle(
+        *("run", "--config_file", BUNDLE / "inference.json", "--dataset_dir", cohort),
+        *("--weights", trained / "run" / "best.pt", "--output_dir", tmp_path / "out", *SMALL),
+        folder=tmp_path,
+    )
+    one, other = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert one["case"] == other["case"] and one["edition"] == other["edition"] == "8"
+    assert [one["study"], other["study"]] == [f"{one['case']}-1", f"{one['case']}-2"]
+    assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {
+        f"attention_{document['study']}.png" for document in (one, other)
+    }
+
+
 def test_a_killed_training_resumes_to_the_same_predictions(
     tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path
 ) -> None:
@@ -202,8 +267,18 @@ def test_the_configs_agree_on_what_the_network_is_shown() -> None:
     configs = [
         ConfigParser.load_config_file(str(BUNDLE / f"{name}.json")) for name in ("train", "evaluate", "inference")
     ]
-    shared = ("network_def", "classes", "class_mapping", "windows", "spacing_mm", "size", "groups", "network", "width")
-    for key in shared:
+    shared = (
+        "network_def",
+        "edition",
+        "classes",
+        "class_mapping",
+        "windows",
+        "spacing_mm",
+        "size",
+        "groups",
+        "network",
+    )
+    for key in (*shared, "width", "channels_last", "item_keys"):
         assert configs[0][key] == configs[1][key] == configs[2][key], key
     steps = configs[0]["train"]["preprocessing"] + configs[0]["train"]["windows"]
     assert steps == configs[1]["preprocessing"]["transforms"] == configs[2]["preprocessing"]["transforms"]
@@ -215,10 +290,14 @@ def test_the_shipped_weights_are_the_default_network_s() -> None:
     assert hashlib.sha256(file.read_bytes()).hexdigest() == record["sha256"]
     assert file.stat().st_size == record["bytes"] < 8_000_000
     config = ConfigParser.load_config_file(str(BUNDLE / "evaluate.json"))
-    network = load_weights(ConfigParser(config).get_parsed_content("network_def"), file).eval()
+    parser = ConfigParser(config)
+    network = load_weights(parser.get_parsed_content("network_def"), file).eval()
     size = config["size"]
     output = network(torch.zeros(1, len(config["windows"]), size[0] // 2, size[1] // 2, 4))
-    assert output.shape == (1, sum(len(names) for names in config["classes"].values())) and output.isfinite().all()
+    assert (
+        output.shape == (1, sum(len(names) for names in parser.get_parsed_content("classes").values()))
+        and output.isfinite().all()
+    )
 
 
 def test_monai_s_checks_of_metadata_and_network_pass(run_bundle: RunBundle, trained: Path, tmp_path: Path) -> None:

@@ -63,8 +63,12 @@ def test_a_category_without_a_class_needs_a_mapping() -> None:
         target("t", ["Tis", "T1a"])
     assert target("t", ["Tis"], mapping={"Tis": "T1"}) == [1, 0, 0, 0]
     assert target("t", ["Tis", "T2a"], mapping={"Tis": None}) == [0, 1, 0, 0]
-    with pytest.raises(DataError, match=r"a class that is still possible, found \['Tis'\], all left out"):
-        target("t", ["Tis"], mapping={"Tis": None})
+    # Nothing to learn from, as if it were unknown; whoever must know is told.
+    assert target("t", ["Tis"], mapping={"Tis": None}) == [1, 1, 1, 1]
+    transform = TNMTargets({"t": MAIN["t"]}, {"Tis": None})
+    assert transform.has_no_class("t", ["Tis"], "8")
+    assert not transform.has_no_class("t", ["Tis", "T2a"], "8")
+    assert not transform.has_no_class("t", list(categories("t", "8")), "8")
     with pytest.raises(DataError, match="found T1mi"):
         target("t", ["T1mi"], classes=FINE)
     with pytest.raises(DataError, match="still possible"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,8 @@ from monai_staging.transforms.slices import (
     AxialSlicesd,
     SampleSlices,
     SampleSlicesd,
+    SliceHeights,
+    SliceHeightsd,
     SliceMode,
     slice_indices,
 )
@@ -104,3 +107,18 @@ def test_wrong_use_is_refused() -> None:
         SampleSlices(3)(torch.zeros(2, 3, 4))
     with pytest.raises(DataError, match=r"found shape \(2, 3, 4\)"):
         AxialSlices()(torch.zeros(2, 3, 4))
+
+
+def test_heights_are_the_world_s() -> None:
+    turned = np.array([[0.0, 2, 0, 5], [2, 0, 0, -7], [0, 0, -1.25, 300], [0, 0, 0, 1]])
+    tilted = nib.affines.from_matvec(
+        np.array([[0.7, 0, 0], [0, 0.6, -0.3], [0, 0.3, 2.4]]), np.array([-10.0, -20.0, -430.0])
+    )
+    for affine in (turned, tilted):
+        image = MetaTensor(torch.zeros(1, 4, 6, 5), affine=torch.from_numpy(affine))
+        expected = nib.affines.apply_affine(affine, [[1.5, 2.5, k] for k in range(5)])[:, 2]
+        assert SliceHeights()(image).tolist() == pytest.approx(expected.tolist(), abs=1e-4)
+        found = SliceHeightsd("image")({"image": image})
+        assert found["slice_z_mm"].tolist() == pytest.approx(expected.tolist(), abs=1e-4)
+    with pytest.raises(DataError, match="affine is needed"):
+        SliceHeights()(torch.zeros(1, 2, 2, 2))

@@ -192,15 +192,34 @@ def test_changed_settings_are_named_on_resume(tmp_path: Path, caplog: pytest.Log
     assert "batch_size" not in caplog.text
 
 
-def test_new_training_replaces_the_checkpoints_of_an_older_one(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_new_training_puts_the_files_of_an_older_one_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Training(tmp_path, [0.1, 0.2, 0.3]).run()
     with caplog.at_level(logging.WARNING, "monai_staging"):
         Training(tmp_path, [0.5], epochs=1).run()
     assert "earlier training" in caplog.text
     # Had the older ones stayed, the next resume would have taken them for the newest.
-    assert names(tmp_path) == ["best.json", "best.pt", "checkpoint-0001.pt"]
+    assert names(tmp_path) == ["best.json", "best.pt", "checkpoint-0001.pt", "earlier"]
+    assert names(tmp_path / "earlier") == ["best.json", "best.pt", "checkpoint-0002.pt", "checkpoint-0003.pt"]
+
+
+def test_what_an_older_training_left_is_never_the_new_one_s(tmp_path: Path) -> None:
+    Training(tmp_path, [0.1, 0.2]).run()
+
+    class KilledError(Exception):
+        """Stands for the kill of the process in its first epoch."""
+
+    killed = Training(tmp_path, [0.1, 0.2])
+
+    @killed.trainer.on("EPOCH_STARTED")
+    def die(engine: Any) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        killed.run()
+    assert Training(tmp_path, [0.3, 0.4], resume=True).run().epochs == [1, 2]
+    # Nor does a training without any score pass the older one's best weights off as its own.
+    Training(tmp_path, [float("nan")], epochs=1).run()
+    assert not (tmp_path / "best.pt").exists() and (tmp_path / "earlier" / "best.pt").exists()
 
 
 def test_best_weights_lost_by_a_kill_come_back_from_the_checkpoint(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
-"""Data list, loss and collector of the staging bundle."""
+"""Loss and collector of the staging bundle."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,98 +9,13 @@ import pytest
 import torch
 from monai.utils.enums import CommonKeys as Keys
 
-from monai_staging.cohort import Case, Cohort, Lesion
-from monai_staging.errors import DataError, UsageError
+from monai_staging.errors import DataError
 from monai_staging.losses.masked import MaskedTNMLoss
 from monai_staging.networks.staging import StagingOutput
-from monai_staging.workflows.gradients import GradientNorm
-from monai_staging.workflows.staging import (
-    StagingLoss,
-    cohort_title,
-    join_set,
-    lesion_loss,
-    mlflow_command,
-    split_set,
-    staging_datalist,
-    training_counts,
-    without_leaks,
-)
+from monai_staging.workflows.staging import StagingLoss, lesion_loss
 from monai_staging.workflows.staging_collector import StagingCollector
 
 CLASSES = {"t": ["T1a", "T2a"], "n": ["N0", "N1"], "m": ["M0", "M1a"]}
-
-
-def case(index: int, kind: str | None = "primary", t: tuple[str, ...] = ("T1a",)) -> Case:
-    site = "7" if kind == "node" else None
-    lesions = (Lesion(kind=kind, site=site, center_mm=(1.0, 2.0, 3.0), size_mm=(9.0, 8.0, 7.0)),) if kind else ()
-    return Case(
-        patient=f"P{index}",
-        study=f"1.{index}",
-        series=f"2.{index}",
-        image=f"volumes/{index}.nii",
-        lesions=lesions,
-        t=t,
-        n=("N0",),
-        m=("M0",),
-        edition="8",
-        prefix="c",
-    )
-
-
-def cohort(root: Path) -> Path:
-    Cohort(
-        name="made",
-        source="phantom",
-        training=(case(0), case(1, "node"), case(2, None)),
-        validation=(),
-        test=(case(3, t=("T1a", "T1b")),),
-        root=root,
-    ).save()
-    return root
-
-
-def test_the_data_list_hides_patients_and_says_what_is_annotated(tmp_path: Path) -> None:
-    items = staging_datalist(cohort(tmp_path), "training", groups=("primary", "midline node", "effusion"))
-    assert [item["lesion_known"].tolist() for item in items] == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
-    assert all(item["case"].startswith("case-") for item in items)
-    assert not any("P0" in str(value) for value in items[0].values())
-    (test,) = staging_datalist(tmp_path, "test")
-    assert split_set(test["t_set"]) == ("T1a", "T1b")
-    assert len(staging_datalist(tmp_path, ["training", "test"], limit=2)) == 2
-    counts = training_counts(tmp_path)
-    assert counts is not None and counts["t"]["T1"] == 3 and counts["group"]["I"] == 3
-    assert cohort_title(tmp_path, "test") == "phantoms (synthetic CT), test part"
-
-
-def test_without_training_cases_there_is_no_baseline(tmp_path: Path) -> None:
-    Cohort(name="made", source="phantom", training=(), validation=(), test=(case(3),), root=tmp_path).save()
-    assert training_counts(tmp_path) is None
-
-
-def test_an_empty_or_unknown_part_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="validation has 0 cases"):
-        staging_datalist(cohort(tmp_path), "validation")
-    with pytest.raises(DataError, match="'tests'"):
-        staging_datalist(tmp_path, "tests")
-
-
-def test_a_leaking_cohort_is_refused(tmp_path: Path) -> None:
-    root = cohort(tmp_path)
-    assert without_leaks(root) == root.resolve()
-    document = json.loads((root / "cohort.json").read_text())
-    document["test"][0]["patient"] = document["training"][0]["patient"]
-    (root / "cohort.json").write_text(json.dumps(document))
-    with pytest.raises(DataError, match="refuse to train"):
-        without_leaks(root)
-
-
-def test_sets_travel_as_strings() -> None:
-    assert split_set(join_set(("T1a", "T1b"))) == ("T1a", "T1b")
-
-
-def test_the_mlflow_command_names_the_store() -> None:
-    assert mlflow_command("sqlite:////a/b.db") == "MLflow: mlflow ui --backend-store-uri sqlite:////a/b.db"
-    assert mlflow_command("http://127.0.0.1:5000") == "MLflow: http://127.0.0.1:5000"
 
 
 def output(logits: torch.Tensor, presence: torch.Tensor, diameter_mm: torch.Tensor) -> StagingOutput:
@@ -155,6 +68,7 @@ def run_collector(edition: tuple[str, str]) -> tuple[StagingCollector, SimpleNam
     shape = torch.zeros(2, 1, 1, 1, 2)
     batch = {
         "case": ["case-1", "case-2"],
+        "study": ["case-1", "case-2"],
         "t_set": ["T1a", "T1a|T2a"],
         "n_set": ["N1", "N1"],
         "m_set": ["M0", "M0|M1a|M1b|M1c"],
@@ -183,13 +97,3 @@ def test_epoch_metrics_count_what_is_known() -> None:
 def test_two_editions_are_never_scored_together() -> None:
     with pytest.raises(DataError, match="one TNM edition"):
         run_collector(("8", "9"))
-
-
-def test_gradients_are_scaled_down_to_the_norm() -> None:
-    layer = torch.nn.Linear(3, 1)
-    (layer(torch.full((1, 3), 100.0)).sum() * 100).backward()
-    GradientNorm(layer, 2.0)._clip(None)
-    norm = torch.sqrt(sum((parameter.grad**2).sum() for parameter in layer.parameters()))  # type: ignore[arg-type,operator]
-    assert float(norm) == pytest.approx(2, rel=1e-4)
-    with pytest.raises(UsageError, match="found 0"):
-        GradientNorm(layer, 0)
