@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from monai_staging.cohort.audit import audit_cohort
     from monai_staging.cohort.cohort import load_cohort
 
-    cohort = load_cohort(args.cohort)
+    cohort = load_cohort(args.cohort, identify=args.identify)
     audit = audit_cohort(cohort, name_of=(lambda case: case.patient) if args.identify else None)
     if args.json:
         print(json.dumps(_document(audit), indent=2, ensure_ascii=False))

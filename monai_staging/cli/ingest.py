@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, metavar="W", help="processes, one volume each (default: one for each core)"
     )
     parser.add_argument("--name", help="the cohort's name (default: the source's)")
+    parser.add_argument(
+        "--identify", action="store_true", help="name the patients without images or row, not only their number"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -71,14 +75,16 @@ def run(args: argparse.Namespace) -> int:
     print(f"ingest: reading the headers under {args.raw}", file=sys.stderr, flush=True)
     result = ingest(args.source, args.raw, args.out, options)
     if args.json:
-        print(json.dumps(_document(result), indent=2, ensure_ascii=False))
+        print(json.dumps(_document(result, args.identify), indent=2, ensure_ascii=False))
     else:
-        _tell(result)
+        _tell(result, args.identify)
     return 0 if result.cohort.cases else 1
 
 
-def _document(result: IngestResult) -> dict[str, Any]:
+def _document(result: IngestResult, identify: bool) -> dict[str, Any]:
     cohort, report = result.cohort, result.report
+    # Nobody asked for the patients' names, and a document is easily passed on.
+    listed: Callable[[Sequence[str]], Any] = list if identify else len
     return {
         "cohort": str(cohort.root / "cohort.json"),
         "digest": cohort.digest,
@@ -91,14 +97,14 @@ def _document(result: IngestResult) -> dict[str, Any]:
         "rejected": dict(sorted(Counter(rejection.rule for rejection in result.rejections).items())),
         "clinical": report.clinical,
         "unknown_codes": report.unknown_codes,
-        "patients_without_images": list(report.patients_without_images),
-        "patients_without_row": list(report.patients_without_row),
+        "patients_without_images": listed(report.patients_without_images),
+        "patients_without_row": listed(report.patients_without_row),
         "notes": list(report.notes),
     }
 
 
-def _tell(result: IngestResult) -> None:
-    found = _document(result)
+def _tell(result: IngestResult, identify: bool) -> None:
+    found, report = _document(result, identify), result.report
     print(f"{found['cases']} cases of {found['patients']} patients, {found['lesions']} lesions, {found['masks']} masks")
     folds = f", {found['folds']} folds" if found["folds"] else ""
     print(f"training {found['training']}, validation {found['validation']}, test {found['test']}{folds}")
@@ -107,10 +113,12 @@ def _tell(result: IngestResult) -> None:
     for role, codes in found["unknown_codes"].items():
         counted = ", ".join(f"{code!r} {count}x" for code, count in codes.items())
         print(f"{found['clinical']}: {role} not understood, left unknown: {counted}")
-    if found["patients_without_images"]:
-        print(f"{found['clinical']}: {len(found['patients_without_images'])} patients without images")
-    if found["patients_without_row"]:
-        print(f"{found['clinical']}: no row for {len(found['patients_without_row'])} patients with images")
+    for what, patients in (
+        (f"{len(report.patients_without_images)} patients without images", report.patients_without_images),
+        (f"no row for {len(report.patients_without_row)} patients with images", report.patients_without_row),
+    ):
+        if patients:
+            print(f"{found['clinical']}: {what}{': ' + ', '.join(patients) if identify else ''}")
     for note in found["notes"]:
         print(note)
     print(f"{found['cohort']}, rejected.json beside it")

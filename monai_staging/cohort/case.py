@@ -20,6 +20,24 @@ Point = tuple[float, float, float]
 Box = tuple[int, float, float, float, float]
 
 
+class CaseError(DataError):
+    """A case that breaks a rule.
+
+    Attributes:
+        whose: the case, by its patient: for those who may know.
+        rule: the rule and the value found, without the patient.
+    """
+
+    def __init__(self, whose: str, rule: str) -> None:
+        super().__init__(whose, rule)
+        self.whose = whose
+        self.rule = rule
+
+    def __str__(self) -> str:
+        """Both in one line."""
+        return f"{self.whose}: {self.rule}"
+
+
 @dataclass(frozen=True)
 class Lesion:
     """One tumour, nodule or node, in RAS world millimetres.
@@ -132,49 +150,51 @@ class Case:
 
     def __post_init__(self) -> None:
         for name in ("patient", "study", "series", "image"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise DataError(f"Case {self.patient}: {name} must be a non-empty text; found {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise self._error(f"{name} must be a non-empty text; found {_kind(value)}")
         for name in ("image", "mask"):
             self._check_path(name, getattr(self, name))
         self._check_categories()
         if self.prefix not in PREFIXES:
-            raise DataError(f"Case {self.patient}: prefix must be one of {', '.join(PREFIXES)}; found {self.prefix!r}")
+            raise self._error(f"prefix must be one of {', '.join(PREFIXES)}; found {self.prefix!r}")
         if self.subtype is not None and not isinstance(self.subtype, str):
-            raise DataError(f"Case {self.patient}: subtype must be a text or null; found {self.subtype!r}")
+            raise self._error(f"subtype must be a text or null; found {self.subtype!r}")
         if self.fold is not None and not (_is_integer(self.fold) and self.fold >= 0):
-            raise DataError(f"Case {self.patient}: fold must be an integer from 0 or null; found {self.fold!r}")
+            raise self._error(f"fold must be an integer from 0 or null; found {self.fold!r}")
         if not isinstance(self.clinical, Mapping):
-            raise DataError(f"Case {self.patient}: clinical must be an object; found {self.clinical!r}")
+            raise self._error(f"clinical must be an object; found {_kind(self.clinical)}")
         age = self.clinical.get("age")
         if age is not None and not (_is_number(age) and 0 <= age <= 130):
-            raise DataError(f"Case {self.patient}: age must be 0 to 130 years or null; found {age!r}")
+            raise self._error(f"age must be 0 to 130 years or null; found {age!r}")
         for name, allowed in (("sex", SEXES), ("smoking", SMOKING)):
             value = self.clinical.get(name)
             if value is not None and value not in allowed:
-                raise DataError(
-                    f"Case {self.patient}: {name} must be one of {', '.join(allowed)} or null; found {value!r}"
-                )
+                raise self._error(f"{name} must be one of {', '.join(allowed)} or null; found {value!r}")
+
+    def _error(self, rule: str) -> CaseError:
+        return CaseError(f"Case {self.patient}", rule)
 
     def _check_path(self, name: str, value: str | None) -> None:
         if value is None:
             return
         path = PurePosixPath(value)
         if path.is_absolute() or ".." in path.parts or "\\" in value:
-            raise DataError(f"Case {self.patient}: {name} must be a path inside the cohort's folder; found {value!r}")
+            raise self._error(f"{name} must be a path inside the cohort's folder; found {value!r}")
 
     def _check_categories(self) -> None:
         if self.edition not in EDITIONS:
             choices = ", ".join(EDITIONS)
-            raise DataError(f"Case {self.patient}: edition must be one of {choices}; found {self.edition!r}")
+            raise self._error(f"edition must be one of {choices}; found {self.edition!r}")
         for letter in LETTERS:
             found = getattr(self, letter)
             try:
                 expected = ordered(letter, found, self.edition)
             except (UsageError, TypeError) as error:
-                raise DataError(f"Case {self.patient}: {letter} must be a set of categories: {error}") from None
+                raise self._error(f"{letter} must be a set of categories: {error}") from None
             if not found or tuple(found) != expected:
-                raise DataError(
-                    f"Case {self.patient}: {letter} must be a non-empty set in the edition's order;"
+                raise self._error(
+                    f"{letter} must be a non-empty set in the edition's order;"
                     f" found {list(found)}, expected {list(expected)}"
                 )
 
@@ -202,7 +222,7 @@ class Case:
 
     @classmethod
     def from_json(cls, document: Any) -> Case:
-        """The case of :meth:`to_json`'s object; raises :class:`DataError`, naming the case, for a broken rule."""
+        """The case of :meth:`to_json`'s object; raises :class:`CaseError` for a broken rule."""
         required = ("patient", "study", "series", "image", "t", "n", "m", "edition")
         optional = ("mask", "lesions", "prefix", "subtype", "fold", "clinical")
         name = f"Case {document.get('patient', '?')}" if isinstance(document, dict) else "Case ?"
@@ -213,7 +233,7 @@ class Case:
         try:
             values["lesions"] = tuple(map(Lesion.from_json, _as_tuple(name, "lesions", values.get("lesions", []))))
         except DataError as error:
-            raise DataError(f"{name}: {error}") from None
+            raise CaseError(name, str(error)) from None
         return cls(**values)
 
 
@@ -228,18 +248,23 @@ IDENTITIES: Mapping[str, Callable[[Case], str]] = {
 
 def _check_keys(name: str, document: Any, known: Iterable[str], required: Iterable[str]) -> None:
     if not isinstance(document, dict):
-        raise DataError(f"{name}: must be a JSON object; found {document!r}")
+        raise CaseError(name, f"must be a JSON object; found {_kind(document)}")
     missing = [key for key in required if key not in document]
     if missing:
-        raise DataError(f"{name}: {', '.join(missing)} missing")
+        raise CaseError(name, f"{', '.join(missing)} missing")
     unknown = sorted(set(document) - set(known))
     if unknown:
-        raise DataError(f"{name}: unknown key {', '.join(unknown)}")
+        raise CaseError(name, f"unknown key {', '.join(unknown)}")
+
+
+def _kind(value: object) -> str:
+    """What a value is, where the value itself could name a patient."""
+    return "an empty one" if value == "" else type(value).__name__
 
 
 def _as_tuple(name: str, key: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
-        raise DataError(f"{name}: {key} must be a list; found {value!r}")
+        raise CaseError(name, f"{key} must be a list; found {value!r}")
     return tuple(value)
 
 

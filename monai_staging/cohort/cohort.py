@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monai_staging.cohort.case import Case
+from monai_staging.cohort.case import Case, CaseError
 from monai_staging.errors import DataError
 from monai_staging.files import write_text_atomic
 
@@ -90,14 +90,16 @@ class Cohort:
         return path
 
 
-def load_cohort(path: str | os.PathLike[str]) -> Cohort:
+def load_cohort(path: str | os.PathLike[str], *, identify: bool = False) -> Cohort:
     """Reads a cohort.
 
     Args:
         path: the cohort's folder or its ``cohort.json``.
+        identify: name a case that breaks a rule by its patient too, not only by its place in the file.
 
     Raises:
-        DataError: there is no cohort, or it breaks a rule; the message names the case, the rule and the value found.
+        DataError: there is no cohort, or it breaks a rule; the message names the case's place, the rule and the value
+            found.
             Whether the volumes are there is for :func:`monai_staging.cohort.audit.audit_cohort` to say.
     """
     path = Path(path)
@@ -120,17 +122,29 @@ def load_cohort(path: str | os.PathLike[str]) -> Cohort:
             raise DataError(f"Cohort {path}: {key} must be a text; found {document[key]!r}")
     for part in PARTS:
         if not isinstance(document[part], list):
-            raise DataError(f"Cohort {path}: {part} must be a list of cases; found {document[part]!r}")
+            raise DataError(f"Cohort {path}: {part} must be a list of cases; found {type(document[part]).__name__}")
     return Cohort(
         root=file.parent,
         name=document["name"],
         source=document["source"],
         spacing=_spacing(path, document["spacing"]),
-        training=tuple(map(Case.from_json, document["training"])),
-        validation=tuple(map(Case.from_json, document["validation"])),
-        test=tuple(map(Case.from_json, document["test"])),
+        training=_cases(path, "training", document["training"], identify),
+        validation=_cases(path, "validation", document["validation"], identify),
+        test=_cases(path, "test", document["test"], identify),
         digest=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _cases(path: Path, part: str, documents: list[Any], identify: bool) -> tuple[Case, ...]:
+    cases = []
+    for index, document in enumerate(documents):
+        try:
+            cases.append(Case.from_json(document))
+        except CaseError as error:
+            # Training logs get this message too, so that the patient's name is left out.
+            whose = f" ({error.whose})" if identify else ""
+            raise DataError(f"Cohort {path}: {FILE_NAME}, {part}[{index}]{whose}: {error.rule}") from None
+    return tuple(cases)
 
 
 def _spacing(path: Path, value: Any) -> tuple[float, float, float] | None:

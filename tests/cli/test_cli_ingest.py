@@ -102,8 +102,32 @@ def test_tells_what_it_could_not_understand(tmp_path: Path, capsys: pytest.Captu
     assert main([*arguments, "--patient-column", "who", "--t", "tumour"]) == 1
     text = capsys.readouterr().out
     assert "t not understood, left unknown: 'T9' 1x" in text
-    assert "1 patients without images" in text
+    assert "1 patients without images\n" in text
     assert "SECRET" not in text
+    arguments += ["--patient-column", "who", "--t", "tumour"]
+    assert main([*arguments, "--json"]) == 1
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert (told["patients_without_images"], told["patients_without_row"]) == (1, 0)
+    assert "SECRET" not in captured.out + captured.err
+    assert main([*arguments, "--json", "--identify"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["patients_without_images"], told["patients_without_row"]) == (["SECRET-1"], [])
+    assert main([*arguments, "--identify"]) == 1
+    assert "1 patients without images: SECRET-1\n" in capsys.readouterr().out
+
+
+def test_a_broken_cohort_names_no_patient_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = {"patient": "SECRET-3", "study": "1", "series": "2", "image": "volumes/0.nii", "edition": "8"}
+    cohort = {"name": "c", "version": 1, "spacing": None, "source": "folder", "validation": [], "test": []}
+    cohort["training"] = [case | {"t": ["T99"], "n": ["N0"], "m": ["M0"]}]
+    (tmp_path / "cohort.json").write_text(json.dumps(cohort))
+    assert main(["audit", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "cohort.json, training[0]: t must be a set of categories" in told
+    assert "SECRET" not in told
+    assert main(["audit", str(tmp_path), "--identify"]) == 1
+    assert "training[0] (Case SECRET-3): t must be" in capsys.readouterr().err
 
 
 def test_the_table_s_own_columns_go_before_the_options(

@@ -53,7 +53,7 @@ def test_file_names_identify_nobody() -> None:
         ({"name": None}, "name must be a text"),
         ({"training": {}}, "training must be a list"),
         ({"extra": 1}, "must have the keys"),
-        ({"test": [{"patient": "P9"}]}, "Case P9"),
+        ({"test": [{"patient": "P9"}]}, r"cohort\.json, test\[0\]: study, series, image, t, n, m, edition missing"),
     ],
 )
 def test_refuses_with_the_rule_and_the_value(tmp_path: Path, change: dict[str, Any], rule: str) -> None:
@@ -61,6 +61,31 @@ def test_refuses_with_the_rule_and_the_value(tmp_path: Path, change: dict[str, A
     (tmp_path / "cohort.json").write_text(json.dumps(document))
     with pytest.raises(DataError, match=rule):
         load_cohort(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"t": ["T99"]}, "t must be a set of categories"),
+        ({"patient": 314159}, "patient must be a non-empty text; found int"),
+        ({"patient": ""}, "patient must be a non-empty text; found an empty one"),
+        ({"clinical": ["SECRET-3"]}, "clinical must be an object; found list"),
+        ({"lesions": [{"kind": "x", "center_mm": [0, 0, 0], "size_mm": [0, 0, 0]}]}, "lesion: kind must be one of"),
+        ({"surname": 1}, "unknown key surname"),
+        ("SECRET-3", "must be a JSON object; found str"),
+    ],
+)
+def test_a_case_that_breaks_a_rule_is_named_by_its_place(tmp_path: Path, change: Any, rule: str) -> None:
+    document = make(tmp_path).to_json()
+    good = document["training"][0] | {"patient": "SECRET-3"}
+    document["training"] = [good, good | change if isinstance(change, dict) else change]
+    (tmp_path / "cohort.json").write_text(json.dumps(document))
+    with pytest.raises(DataError) as caught:
+        load_cohort(tmp_path)
+    assert f"{tmp_path}: cohort.json, training[1]: {rule}" in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("SECRET", "314159"))
+    with pytest.raises(DataError, match=r"training\[1\] \(Case .*\): "):
+        load_cohort(tmp_path, identify=True)
 
 
 def test_refuses_what_is_not_there_or_no_json(tmp_path: Path) -> None:
