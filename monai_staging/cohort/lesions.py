@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,40 +14,90 @@ from monai_staging.cohort.case import Box, Lesion
 Array = npt.NDArray[Any]
 
 
-def lesion_of_mask(
-    mask: Array, affine: npt.NDArray[np.float64], *, kind: str, label: int | None = None, site: str | None = None
-) -> Lesion | None:
-    """The lesion that a mask marks; ``None`` where it marks nothing.
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A region, cut to the smallest box of voxels that holds it: a speck costs a speck, not a volume.
+
+    Attributes:
+        corner: index (i, j, k) of the box's first voxel in the volume.
+        mask: bool, shape of the box; some voxel on each of its faces is set.
+    """
+
+    corner: tuple[int, int, int]
+    mask: npt.NDArray[np.bool_]
+
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """Where in the volume ``mask`` lies."""
+        i, j, k = (slice(low, low + size) for low, size in zip(self.corner, self.mask.shape, strict=True))
+        return i, j, k
+
+    @property
+    def voxels(self) -> int:
+        """How many voxels the region has."""
+        return int(np.count_nonzero(self.mask))
+
+
+def part_of_mask(mask: Array) -> Part | None:
+    """All of a mask (what is not 0) as one part; ``None`` where it marks nothing."""
+    spans = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not len(spans[0]):
+        return None
+    i, j, k = (int(span[0]) for span in spans)
+    box = tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+    return Part((i, j, k), mask[box] != 0)
+
+
+def components(mask: Array) -> list[Part]:
+    """The connected parts of a mask (faces, edges and corners connect), largest first."""
+    from scipy import ndimage
+
+    whole = part_of_mask(mask)
+    if whole is None:
+        return []
+    labelled, _ = ndimage.label(whole.mask, structure=np.ones((3, 3, 3)))
+    parts = []
+    for number, box in enumerate(ndimage.find_objects(labelled), start=1):
+        i, j, k = (low + own.start for low, own in zip(whole.corner, box, strict=True))
+        parts.append(Part((i, j, k), labelled[box] == number))
+    return sorted(parts, key=lambda part: -part.voxels)
+
+
+def lesion_of_part(
+    part: Part, affine: npt.NDArray[np.float64], *, kind: str, label: int | None = None, site: str | None = None
+) -> Lesion:
+    """The lesion that a part of a mask is.
 
     Args:
-        mask: shape (columns, rows, slices); what is not 0 is the lesion.
+        part: not empty.
         affine: (4, 4), voxel index to RAS mm.
         kind: see :class:`Lesion`.
         label: see :class:`Lesion`.
         site: see :class:`Lesion`.
     """
-    index = np.argwhere(mask)
-    if not len(index):
-        return None
-    centers = index @ affine[:3, :3].T + affine[:3, 3]
+    centers = (np.argwhere(part.mask) + part.corner) @ affine[:3, :3].T + affine[:3, 3]
     return _lesion(centers.min(axis=0), centers.max(axis=0), affine, kind=kind, label=label, site=site)
 
 
-def components(mask: Array) -> list[Array]:
-    """The connected parts of a mask (faces, edges and corners connect), largest first; arrays of bool."""
-    from scipy import ndimage
+def overlap(first: Part, second: Part) -> float:
+    """What two parts share, as a fraction of their union."""
+    low = [max(a, b) for a, b in zip(first.corner, second.corner, strict=True)]
+    high = [min(a.stop, b.stop) for a, b in zip(first.box, second.box, strict=True)]
+    if any(a >= b for a, b in zip(low, high, strict=True)):
+        return 0.0
+    common = [
+        part.mask[tuple(slice(a - c, b - c) for a, b, c in zip(low, high, part.corner, strict=True))]
+        for part in (first, second)
+    ]
+    shared = int(np.count_nonzero(common[0] & common[1]))
+    return shared / (first.voxels + second.voxels - shared)
 
-    labelled, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    sizes = np.bincount(labelled.ravel(), minlength=count + 1)[1:]
-    order = np.argsort(-sizes, kind="stable")
-    return [labelled == part + 1 for part in order]
 
-
-def paint(regions: Sequence[Array], shape: tuple[int, int, int]) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """One mask of several regions, the first as 1; where two overlap, the smaller one shows."""
-    painted = np.zeros(shape, np.uint8 if len(regions) < 256 else np.uint16, order="F")
-    for number in sorted(range(len(regions)), key=lambda n: (-int(np.count_nonzero(regions[n])), n)):
-        painted[regions[number] != 0] = number + 1
+def paint(parts: Sequence[Part], shape: tuple[int, int, int]) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """One mask of several parts, the first as 1; where two overlap, the smaller one shows."""
+    painted = np.zeros(shape, np.uint8 if len(parts) < 256 else np.uint16, order="F")
+    for number in sorted(range(len(parts)), key=lambda n: (-parts[n].voxels, n)):
+        painted[parts[number].box][parts[number].mask] = number + 1
     return painted
 
 

@@ -1,23 +1,51 @@
 from __future__ import annotations
 
-import numpy as np
+import tracemalloc
 
-from monai_staging.cohort.lesions import components, lesion_of_mask, lesions_of_boxes, paint
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from monai_staging.cohort.case import Lesion
+from monai_staging.cohort.lesions import (
+    Part,
+    components,
+    lesion_of_part,
+    lesions_of_boxes,
+    overlap,
+    paint,
+    part_of_mask,
+)
 
 # RAS from the index of a usual transverse scan: i runs to the left, j to the back, k to the head.
 AFFINE = np.array([[-0.5, 0, 0, 100.0], [0, -0.5, 0, 80.0], [0, 0, 2.0, -300.0], [0, 0, 0, 1]])
+
+
+def part(mask: np.ndarray) -> Part:
+    found = part_of_mask(mask)
+    assert found is not None
+    return found
+
+
+def whole(own: Part, shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[own.box] = own.mask
+    return mask
+
+
+def lesion_of_mask(mask: np.ndarray, affine: np.ndarray, **values: object) -> Lesion:
+    return lesion_of_part(part(mask), affine, **values)  # type: ignore[arg-type]
 
 
 def test_box_of_a_mask_runs_along_voxel_edges() -> None:
     mask = np.zeros((20, 20, 10), np.uint8)
     mask[4:8, 2:3, 5:8] = 1
     lesion = lesion_of_mask(mask, AFFINE, kind="node", label=3, site="4R")
-    assert lesion is not None
     # i 4..7 is x 98..96.5 and half a voxel more on either side.
     assert lesion.center_mm == (97.25, 79.0, -288.0)
     assert lesion.size_mm == (2.0, 0.5, 6.0)
     assert (lesion.kind, lesion.label, lesion.site) == ("node", 3, "4R")
-    assert lesion_of_mask(np.zeros_like(mask), AFFINE, kind="node") is None
+    assert part_of_mask(np.zeros_like(mask)) is None
 
 
 def test_box_of_an_oblique_mask_holds_every_corner() -> None:
@@ -34,7 +62,6 @@ def test_box_of_an_oblique_mask_holds_every_corner() -> None:
     ]
     low, high = np.min(corners, axis=0), np.max(corners, axis=0)
     lesion = lesion_of_mask(mask, affine, kind="primary")
-    assert lesion is not None
     np.testing.assert_allclose(lesion.center_mm, (low + high) / 2, atol=2e-3)
     np.testing.assert_allclose(lesion.size_mm, high - low, atol=2e-3)
 
@@ -44,14 +71,57 @@ def test_components_largest_first() -> None:
     mask[0, 0, 0] = 1
     mask[5:7, 5:7, 5:7] = 1
     mask[7, 7, 7] = 1  # touches the cube at a corner
-    assert [int(part.sum()) for part in components(mask)] == [9, 1]
+    assert [part.voxels for part in components(mask)] == [9, 1]
+    assert components(np.zeros_like(mask)) == []
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_components_are_the_parts_of_the_mask(order: str) -> None:
+    mask = np.asarray(np.random.default_rng(2).random((20, 18, 16)) > 0.97, np.uint8, order=order)
+    labelled, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    parts = components(mask)
+    assert len(parts) == count > 10
+    assert [own.voxels for own in parts] == sorted((own.voxels for own in parts), reverse=True)
+    for own in parts:
+        values = np.unique(labelled[whole(own, mask.shape)])
+        assert len(values) == 1
+        np.testing.assert_array_equal(whole(own, mask.shape), labelled == values[0])
+
+
+def test_many_specks_cost_about_one_volume() -> None:
+    mask = np.zeros((128, 128, 64), np.uint8)
+    mask[::18, ::18, ::10] = 1
+    tracemalloc.start()
+    parts = components(mask)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(parts) > 299
+    assert peak < 10 * mask.nbytes
+
+
+def test_overlap_is_of_the_union() -> None:
+    shape = (12, 12, 12)
+    rng = np.random.default_rng(4)
+    for _ in range(50):
+        pair = []
+        for _ in range(2):
+            low = rng.integers(0, 6, 3)
+            high = low + rng.integers(1, 7, 3)
+            mask = np.zeros(shape, bool)
+            box = tuple(map(slice, low, high))
+            mask[box] = rng.random(mask[box].shape) > 0.3
+            mask[tuple(low)] = True
+            pair.append(mask)
+        a, b = pair
+        assert overlap(part(a), part(b)) == pytest.approx((a & b).sum() / (a | b).sum())
+    assert overlap(part(a), part(a)) == 1
 
 
 def test_the_smaller_of_two_overlapping_regions_shows() -> None:
     large, small = np.ones((4, 4, 4), bool), np.zeros((4, 4, 4), bool)
     small[1, 1, 1] = True
     for regions, value in (((large, small), 2), ((small, large), 1)):
-        painted = paint(regions, (4, 4, 4))
+        painted = paint([part(region) for region in regions], (4, 4, 4))
         assert painted.dtype == np.uint8
         assert painted[1, 1, 1] == value
         assert painted[0, 0, 0] == 3 - value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from monai_staging.cohort.case import LESION_KINDS
 from monai_staging.cohort.dicom import Rejection, Rule, Series, SeriesRefused, scan
-from monai_staging.cohort.lesions import components, lesion_of_mask, paint
+from monai_staging.cohort.lesions import Part, components, lesion_of_part, overlap, paint, part_of_mask
 from monai_staging.cohort.masks import list_rois, list_segments, mask_from_rtstruct, mask_from_seg
 from monai_staging.cohort.sources.base import (
     ANNOTATION_WITHOUT_IMAGE,
@@ -29,6 +29,9 @@ from monai_staging.cohort.volume import Volume
 MODALITIES = ("SEG", "RTSTRUCT")
 NO_LESION_REGION = "no-lesion-region"
 ANNOTATION_OF_ANOTHER_PATIENT = "annotation-of-another-patient"
+DUPLICATE_REGION = "duplicate-region"
+SAME_LESION_OVERLAP = 0.5
+"""Two regions that share this part of their union, or more, are one lesion drawn twice."""
 MALFORMED = (AttributeError, ValueError, KeyError, TypeError, IndexError)
 """What reading an object that lacks what it must have may end in, where no rule foresaw it."""
 
@@ -93,50 +96,106 @@ class RegionAnnotator:
 
     def fingerprint(self) -> Any:
         """The rules it goes by."""
-        return [list(map(list, self.naming.kinds)), self.naming.split, self.naming.lone_kind]
+        return [list(map(list, self.naming.kinds)), self.naming.split, self.naming.lone_kind, SAME_LESION_OVERLAP]
 
     def annotate(self, series: Series, volume: Volume) -> Annotation:
-        """Lesions by kind, and the mask that holds them; a file that does not fit the volume is refused alone."""
-        found: list[tuple[str, str, npt.NDArray[Any]]] = []
-        rejections = []
+        """Lesions by kind, and the mask that holds them.
+
+        A file that does not fit the volume is refused alone, and so is a region that another gives already.
+        """
+        found: list[Candidate] = []
+        rejections: list[Rejection] = []
         for file in self.regions:
             try:
                 read = self._read(file, series, volume)
             except SeriesRefused as refused:
                 rejections.append(file.rejection(refused.rule.value, refused.found))
-                continue
             # The case must not be lost with one of its annotations.
             except MALFORMED as error:
                 rejections.append(file.malformed(error))
-                continue
-            if isinstance(read, Rejection):
-                rejections.append(read)
             else:
-                found += read
-        found.sort(key=lambda item: LESION_KINDS.index(item[0]))
-        lesions = []
-        for number, (kind, name, region) in enumerate(found, start=1):
-            lesion = lesion_of_mask(region, volume.affine, kind=kind, label=number, site=name or None)
-            # Empty regions are left out where they are read.
-            assert lesion is not None
-            lesions.append(lesion)
-        mask = paint([region for _, _, region in found], volume.shape) if found else None
-        return Annotation(tuple(lesions), mask, tuple(rejections))
+                if isinstance(read, Rejection):
+                    rejections.append(read)
+                else:
+                    found += read
+        found.sort(key=lambda candidate: LESION_KINDS.index(candidate.kind))
+        found, repeats = _without_repeats(found)
+        found, covered = _without_covered(found, volume.shape)
+        lesions = tuple(
+            lesion_of_part(own.part, volume.affine, kind=own.kind, label=label, site=own.name or None)
+            for label, own in enumerate(found, start=1)
+        )
+        mask = paint([own.part for own in found], volume.shape) if found else None
+        return Annotation(lesions, mask, (*rejections, *repeats, *covered))
 
-    def _read(
-        self, file: RegionFile, series: Series, volume: Volume
-    ) -> list[tuple[str, str, npt.NDArray[Any]]] | Rejection:
+    def _read(self, file: RegionFile, series: Series, volume: Volume) -> list[Candidate] | Rejection:
         names = list(list_rois(file.path)) if file.modality == "RTSTRUCT" else list(list_segments(file.path).values())
         kinds = {name: kind for name in names if (kind := self.naming.kind_of(name, len(names))) is not None}
-        lesions = []
-        for name, mask in read_regions(file, series, volume, kinds):
-            parts = components(mask) if self.naming.split else [mask] if mask.any() else []
+        found = []
+        for region, (name, mask) in enumerate(read_regions(file, series, volume, kinds)):
+            whole = part_of_mask(mask)
+            parts = components(mask) if self.naming.split else [whole] if whole is not None else []
             for number, part in enumerate(parts):
-                kind = kinds[name]
-                lesions.append(("nodule" if kind == "primary" and number else kind, name, part))
-        if not lesions:
+                kind = "nodule" if kinds[name] == "primary" and number else kinds[name]
+                found.append(Candidate(file, region, name, kind, part))
+        if not found:
             return file.rejection(NO_LESION_REGION, f"no region that is a lesion; it has {', '.join(names) or 'none'}.")
-        return lesions
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A part of a region that becomes a lesion unless another gives the same: whose it is, its kind, its voxels."""
+
+    file: RegionFile
+    region: int
+    name: str
+    kind: str
+    part: Part
+
+    def refusal(self, found: str, other: RegionFile | None = None) -> Rejection:
+        """The region's record for ``rejected.json``, with the file that gives the same."""
+        record = self.file.rejection(DUPLICATE_REGION, f"region {self.name!r} {found}")
+        return record if other in (None, self.file) else replace(record, files=(*record.files, str(other.path)))
+
+
+def _without_repeats(found: list[Candidate]) -> tuple[list[Candidate], list[Rejection]]:
+    """Those that no earlier one gives already, and the record of the regions (not of each part) that repeat another."""
+    kept: list[Candidate] = []
+    repeats: dict[tuple[RegionFile, int, RegionFile, int], list[tuple[Candidate, Candidate, float]]] = defaultdict(list)
+    for own in found:
+        for other in kept:
+            if (own.file, own.region) == (other.file, other.region):
+                continue
+            shared = overlap(own.part, other.part)
+            if shared >= SAME_LESION_OVERLAP:
+                repeats[own.file, own.region, other.file, other.region].append((own, other, shared))
+                break
+        else:
+            kept.append(own)
+    rejections = []
+    for parts in repeats.values():
+        own, other, shared = min(parts, key=lambda repeat: repeat[2])
+        where = "the same file" if own.file == other.file else "/".join(other.file.path.parts[-2:])
+        times = f" in {len(parts)} parts" if len(parts) > 1 else ""
+        found_is = (
+            f"is region {other.name!r} of {where} again{times}: they share {shared:.2f} of their union, "
+            f"{SAME_LESION_OVERLAP:g} or more is one lesion; refuse to count it twice."
+        )
+        rejections.append(own.refusal(found_is, other.file))
+    return kept, rejections
+
+
+def _without_covered(found: list[Candidate], shape: tuple[int, int, int]) -> tuple[list[Candidate], list[Rejection]]:
+    """Those of which a voxel shows in the mask, and the record of the others: their labels would mark nothing."""
+    kept, rejections = [], []
+    painted = paint([own.part for own in found], shape)
+    for label, own in enumerate(found, start=1):
+        if (painted[own.part.box] == label).any():
+            kept.append(own)
+        else:
+            rejections.append(own.refusal("is covered by smaller regions; nothing of it shows in the mask."))
+    return kept, rejections
 
 
 def read_regions(file: RegionFile, series: Series, volume: Volume, names: Iterable[str]) -> list[Region]:

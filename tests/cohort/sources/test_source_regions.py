@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from monai_staging.cohort.audit import audit_cohort
 from monai_staging.cohort.dicom import read_series, scan
 from monai_staging.cohort.ingest import IngestOptions, IngestResult, ingest
 from monai_staging.cohort.sources import regions
@@ -336,6 +337,78 @@ def test_a_structure_in_another_frame_of_reference_that_is_no_lesion_does_not_ma
     ds.save_as(file)
     result = ingest("folder", raw, tmp_path / "out", IngestOptions(workers=1))
     assert (len(result.cohort.cases[0].lesions), result.rejections) == (1, ())
+
+
+@pytest.mark.parametrize("seg", [BOX, (3, 6, 2, 4, (1, 2, 3)), (3, 6, 1, 5, (1, 2))])
+def test_a_region_that_two_files_give_is_one_lesion(
+    raw: Path,
+    tmp_path: Path,
+    patient_series: Callable[..., Any],
+    write_rtstruct: Callable[..., Path],
+    write_seg: Callable[..., Path],
+    seg: tuple[int, int, int, int, tuple[int, ...]],
+) -> None:
+    series = patient_series("P1", "a", 1)
+    far = (10, 11, 9, 10, (3,))
+    write_rtstruct(raw / "rt" / "1-1.dcm", series, {"GTV-1": BOX})
+    write_seg(raw / "seg" / "1-1.dcm", series, {"Tumor": frames(seg), "Lymph node": frames(far)})
+    result = ingest("folder", raw, tmp_path / "out", IngestOptions(workers=1))
+    (case,) = result.cohort.cases
+    assert [(lesion.kind, lesion.label) for lesion in case.lesions] == [("primary", 1), ("node", 2)]
+    # Which file comes first is for their series' UIDs to say.
+    first = case.lesions[0].site == "GTV-1"
+    kept = BOX if first else seg
+    np.testing.assert_array_equal(mask_of(result), painted((1, kept), (2, far)))
+    (rejection,) = result.rejections
+    assert rejection.rule == "duplicate-region"
+    assert set(rejection.files) == {"rt/1-1.dcm", "seg/1-1.dcm"}
+    refused, other = ("Tumor", "'GTV-1' of rt/1-1.dcm") if first else ("GTV-1", "'Tumor' of seg/1-1.dcm")
+    assert f"region '{refused}' is region {other} again" in rejection.found
+    assert "0.5 or more is one lesion" in rejection.found
+    assert not audit_cohort(result.cohort).problems
+
+
+def test_regions_that_share_less_are_lesions_of_their_own(
+    raw: Path, tmp_path: Path, patient_series: Callable[..., Any], write_rtstruct: Callable[..., Path]
+) -> None:
+    series = patient_series("P1", "a", 1)
+    write_rtstruct(raw / "one", series, {"GTV-1": BOX})
+    write_rtstruct(raw / "two", series, {"Nodule": (3, 4, 2, 4, (2, 3))})
+    result = ingest("folder", raw, tmp_path / "out", IngestOptions(workers=1))
+    assert [lesion.kind for lesion in result.cohort.cases[0].lesions] == ["primary", "nodule"]
+    assert not result.rejections
+
+
+def test_a_region_that_smaller_ones_cover_is_no_lesion(
+    raw: Path, tmp_path: Path, patient_series: Callable[..., Any], write_rtstruct: Callable[..., Path]
+) -> None:
+    series = patient_series("P1", "a", 1)
+    thirds = {f"Nodule {n}": (3 + 2 * n, 4 + 2 * n, 2, 4, (1, 2)) for n in range(3)}
+    write_rtstruct(raw / "rt", series, {"GTV": (3, 8, 2, 4, (1, 2)), **thirds})
+    result = ingest("folder", raw, tmp_path / "out", IngestOptions(workers=1))
+    (case,) = result.cohort.cases
+    assert [(lesion.site, lesion.label) for lesion in case.lesions] == [(f"Nodule {n}", n + 1) for n in range(3)]
+    np.testing.assert_array_equal(mask_of(result), painted(*((n + 1, thirds[f"Nodule {n}"]) for n in range(3))))
+    (rejection,) = result.rejections
+    assert (rejection.rule, "'GTV' is covered by smaller regions" in rejection.found) == ("duplicate-region", True)
+    assert not audit_cohort(result.cohort).problems
+
+
+def test_many_parts_of_a_repeated_region_are_one_record(
+    raw: Path,
+    tmp_path: Path,
+    patient_series: Callable[..., Any],
+    write_rtstruct: Callable[..., Path],
+    write_seg: Callable[..., Path],
+) -> None:
+    series = patient_series("P1", "a", 1)
+    far = (10, 11, 9, 10, (3,))
+    write_seg(raw / "one", series, {"lesions": frames(BOX, far)})
+    write_seg(raw / "two", series, {"lesions": frames(BOX, far)})
+    result = ingest("folder", raw, tmp_path / "out", IngestOptions(workers=1))
+    assert [lesion.kind for lesion in result.cohort.cases[0].lesions] == ["primary", "nodule"]
+    (rejection,) = result.rejections
+    assert "again in 2 parts" in rejection.found
 
 
 def test_a_patient_with_contradicting_rows_is_refused(
