@@ -49,18 +49,25 @@ def part_of_mask(mask: Array) -> Part | None:
 
 
 def components(mask: Array) -> list[Part]:
-    """The connected parts of a mask (faces, edges and corners connect), largest first."""
+    """The connected parts of a mask (faces, edges and corners connect), largest first, then by their first voxel."""
     from scipy import ndimage
 
     whole = part_of_mask(mask)
     if whole is None:
         return []
-    labelled, _ = ndimage.label(whole.mask, structure=np.ones((3, 3, 3)))
-    parts = []
-    for number, box in enumerate(ndimage.find_objects(labelled), start=1):
-        i, j, k = (low + own.start for low, own in zip(whole.corner, box, strict=True))
-        parts.append(Part((i, j, k), labelled[box] == number))
-    return sorted(parts, key=lambda part: -part.voxels)
+    # Our masks run along the first axis: labelling them transposed goes through memory in its order.
+    regions, structure = whole.mask.T, np.ones((3, 3, 3))
+    try:
+        labelled, _ = ndimage.label(regions, structure=structure, output=np.uint16)
+    except RuntimeError:  # more parts than 16 bits can number
+        labelled, _ = ndimage.label(regions, structure=structure)
+    found = []
+    for number, spans in enumerate(ndimage.find_objects(labelled), start=1):
+        own = (labelled[spans] == number).T
+        corner = [low + span.start for low, span in zip(whole.corner, reversed(spans), strict=True)]
+        first = [int(low + step) for low, step in zip(corner, np.unravel_index(own.argmax(), own.shape), strict=True)]
+        found.append((first, Part((corner[0], corner[1], corner[2]), own)))
+    return [part for _, part in sorted(found, key=lambda item: (-item[1].voxels, item[0]))]
 
 
 def lesion_of_part(
