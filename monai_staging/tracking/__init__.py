@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monai_staging.tracking.delivery import ReplayReport, replay
+    from monai_staging.tracking.catch_up import ReplayReport, replay
     from monai_staging.tracking.handler import TrackingHandler
 
 __all__ = ["ReplayReport", "TrackingHandler", "replay"]
 
 _HOMES = {
     "TrackingHandler": "monai_staging.tracking.handler",
-    "ReplayReport": "monai_staging.tracking.delivery",
-    "replay": "monai_staging.tracking.delivery",
+    "ReplayReport": "monai_staging.tracking.catch_up",
+    "replay": "monai_staging.tracking.catch_up",
 }
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 
 from monai_staging.tracking.delivery import Delivery
+from monai_staging.tracking.failures import is_away, reason
 from monai_staging.tracking.journal import public_uri
 
 logger = logging.getLogger("monai_staging.tracking")
@@ -29,11 +30,6 @@ class BackgroundDelivery:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlflow-delivery", daemon=True)
         self._thread.start()
-
-    @property
-    def command(self) -> str:
-        """The command that delivers the rest later."""
-        return f"python -m monai_staging.tracking.sync {self.delivery.journal.path}"
 
     def wake(self) -> None:
         """Says that there is something new to deliver."""
@@ -68,21 +64,18 @@ class BackgroundDelivery:
             if not self._told:
                 self._told = True
                 logger.warning(
-                    "MLFLOW IS NOT REACHABLE at %s. Training goes on; the run is kept in %s and delivered when the "
-                    "server is back, or by `%s`. (%s)",
+                    "MLFLOW %s at %s. Training goes on; the run is kept in %s and delivered when the server %s, or by "
+                    "`%s`. (%s)",
+                    "IS NOT REACHABLE" if is_away(error) else "DOES NOT TAKE THE RUN",
                     public_uri(self.delivery.tracking_uri),
                     self.delivery.journal.path,
-                    self.command,
-                    _first_line(error),
+                    "is back" if is_away(error) else "takes it",
+                    self.delivery.command,
+                    reason(error),
                 )
             else:
-                logger.debug("MLflow still unreachable after %.1f s", time.monotonic() - start, exc_info=True)
+                logger.debug("MLflow still fails after %.1f s", time.monotonic() - start, exc_info=True)
             return
         if self.down:
             logger.warning("MLflow is reachable again: %d records delivered.", count)
             self.down = self._told = False
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:300]

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -16,16 +11,16 @@ from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
-    LoggedModelOutput,
-    LoggedModelStatus,
     Metric,
     Param,
     RunTag,
 )
 from mlflow.exceptions import MlflowException
 
+from monai_staging.tracking.failures import is_away, reason
 from monai_staging.tracking.journal import Journal, Record, public_uri
 from monai_staging.tracking.servers import bound_http, default_artifact_location
+from monai_staging.tracking.uploads import Uploads
 
 logger = logging.getLogger("monai_staging.tracking")
 
@@ -40,6 +35,9 @@ _PARAMS_PER_BATCH = 100
 
 class Delivery:
     """Delivers one journal to one tracking URI, in order, at least once; every fact may safely arrive twice.
+
+    A file that cannot be stored is noted in the journal as missed, and the rest goes on: where MLflow keeps files is
+    often another place than where it keeps numbers, with rules of its own.
 
     Args:
         journal: the run.
@@ -61,12 +59,11 @@ class Delivery:
         self.artifact_location = artifact_location or default_artifact_location(tracking_uri)
         self._client = client
         self._checked = False
+        self._told: set[str] = set()
+        self._uploads = Uploads(journal, tracking_uri, lambda: self.client)
         self._operations: dict[str, Callable[[str, Record], None]] = {
             "params": self._params,
             "tags": self._tags,
-            "artifact": self._artifact,
-            "text": self._text,
-            "model": self._model,
             "dataset": self._dataset,
             "status": self._status,
         }
@@ -80,38 +77,97 @@ class Delivery:
 
     @property
     def pending(self) -> int:
-        """Number of facts the server does not have."""
+        """Number of facts that wait for the server."""
         return len(self.journal.facts) - self.journal.cursor(self.tracking_uri).delivered
+
+    @property
+    def missed(self) -> list[str]:
+        """Names of the files that could not be stored."""
+        return [Uploads.name(self.journal.facts[i]) for i in sorted(self.journal.cursor(self.tracking_uri).missed)]
+
+    @property
+    def command(self) -> str:
+        """The command that delivers the rest later."""
+        return f"python -m monai_staging.tracking.sync {self.journal.path}"
 
     def deliver(self) -> int:
         """Delivers all pending facts; returns how many. Raises what MLflow raises if the server cannot be reached."""
         if not self.pending:
             return 0
         run_id = self._ensure_run()
-        start = done = self.journal.cursor(self.tracking_uri).delivered
+        arrived = 0
         facts = self.journal.facts
-        for end, group in _groups(facts, start, len(facts)):
-            try:
-                if group[0]["op"] == "metrics":
-                    self._metrics(run_id, group)
-                else:
-                    self._operations[group[0]["op"]](run_id, group[0])
-            except FileNotFoundError as error:
-                logger.warning("MLflow: an artifact is gone and was not logged: %s", error)
-            except MlflowException as error:
-                if error.error_code not in _FINAL:
-                    raise
-                logger.warning("MLflow refused %s: %s", _summary(group[0]), error.message)
-            done = end
-            self.journal.delivered(self.tracking_uri, done)
-        return done - start
+        for end, group in _groups(facts, self.journal.cursor(self.tracking_uri).delivered, len(facts)):
+            if self._uploads.takes(group[0]):
+                arrived += self._upload(run_id, end - 1)
+            else:
+                self._send(run_id, group)
+                arrived += len(group)
+            self.journal.delivered(self.tracking_uri, end)
+        return arrived
 
-    def _ensure_run(self) -> str:
+    def deliver_missed(self) -> int:
+        """Tries the files again that could not be stored; returns how many now are. Raises as ``deliver`` does."""
+        if not self.missed:
+            return 0
+        run_id = self._ensure_run(reopen=False)
+        return sum(self._upload(run_id, index) for index in sorted(self.journal.cursor(self.tracking_uri).missed))
+
+    def _send(self, run_id: str, group: list[Record]) -> None:
+        try:
+            if group[0]["op"] == "metrics":
+                self._metrics(run_id, group)
+            else:
+                self._operations[group[0]["op"]](run_id, group[0])
+        except MlflowException as error:
+            if error.error_code not in _FINAL:
+                raise
+            logger.warning("MLflow refused %s: %s", _summary(group[0]), error.message)
+
+    def _upload(self, run_id: str, index: int, again: bool = True) -> bool:
+        """Stores a file; returns whether it could be. Raises only where the tracking server itself is away."""
+        fact = self.journal.facts[index]
+        try:
+            self._uploads.store(run_id, index, fact)
+        except Exception as error:  # boto3, paramiko, the file system: each store has errors of its own
+            # Raises where the server is away: then this file is not to blame, and everything waits.
+            self._ask(run_id)
+            if again and is_away(error):
+                return self._upload(run_id, index, again=False)
+            self._miss(index, fact, reason(error))
+            return False
+        if index in self.journal.cursor(self.tracking_uri).missed:
+            self.journal.stored(self.tracking_uri, index)
+        return True
+
+    def _ask(self, run_id: str) -> None:
+        try:
+            self.client.get_run(run_id)
+        except MlflowException as error:
+            if not is_away(error):
+                raise
+            # A server that refuses a file may hang up in the middle of it; that leaves a dead connection to be reused.
+            self.client.get_run(run_id)
+
+    def _miss(self, index: int, fact: Record, why: str) -> None:
+        self.journal.missed(self.tracking_uri, index, why)
+        # One reason is told once, not for each of twenty figures; the end of the run names them all.
+        level = logging.DEBUG if why in self._told else logging.WARNING
+        self._told.add(why)
+        logger.log(
+            level,
+            "MLflow: %s cannot be stored at %s and is left out; the rest of the run goes on. (%s)",
+            Uploads.name(fact),
+            public_uri(self.tracking_uri),
+            why,
+        )
+
+    def _ensure_run(self, reopen: bool = True) -> str:
         cursor = self.journal.cursor(self.tracking_uri)
         if cursor.run_id is not None and not self._checked:
             try:
                 run = self.client.get_run(cursor.run_id)
-                if run.info.status != "RUNNING":
+                if reopen and run.info.status != "RUNNING":
                     # The training goes on: the run is open again until its status says otherwise.
                     self.client.update_run(cursor.run_id, status="RUNNING")
             except MlflowException as error:
@@ -189,37 +245,6 @@ class Delivery:
         for start in range(0, len(metrics), _METRICS_PER_BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_BATCH])
 
-    def _local(self, path: str) -> Path:
-        found = self.journal.path.parent / path
-        if not found.exists():
-            raise FileNotFoundError(str(found))
-        return found
-
-    def _artifact(self, run_id: str, fact: Record) -> None:
-        self.client.log_artifact(run_id, str(self._local(fact["path"])), fact["to"])
-
-    def _text(self, run_id: str, fact: Record) -> None:
-        self.client.log_text(run_id, fact["text"], fact["to"])
-
-    def _model(self, run_id: str, fact: Record) -> None:
-        from mlflow.models import Model
-
-        folder = self._local(fact["path"])
-        run = self.client.get_run(run_id)
-        logged = self.client.create_logged_model(
-            run.info.experiment_id, name=fact["name"], source_run_id=run_id, model_type="pytorch"
-        )
-        description = folder / "MLmodel"
-        model = Model.load(str(description))
-        model.model_id, model.run_id, model.artifact_path = logged.model_id, run_id, logged.artifact_location
-        model.model_uuid = logged.model_id
-        model.save(str(description))
-        self.client.log_model_artifacts(logged.model_id, str(folder))
-        self.client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=fact["step"])])
-        if fact["temporary"]:
-            shutil.rmtree(folder, ignore_errors=True)
-
     def _dataset(self, run_id: str, fact: Record) -> None:
         dataset = Dataset(
             name=fact["name"],
@@ -258,31 +283,3 @@ def _groups(facts: list[Record], start: int, end: int) -> Iterator[tuple[int, li
 def _summary(fact: Record) -> str:
     text = str({key: value for key, value in fact.items() if key not in ("op", "time_ms")})
     return f"{fact['op']} {text[:200]}"
-
-
-@dataclass(frozen=True)
-class ReplayReport:
-    """What a replay did: facts delivered now, the run they belong to, and where."""
-
-    delivered: int
-    run_id: str | None
-    tracking_uri: str
-
-
-def replay(spool: str | os.PathLike[str], tracking_uri: str | None = None) -> ReplayReport:
-    """Delivers what a server does not have yet of a journal.
-
-    Args:
-        spool: the journal's file (``tracking-spool.jsonl``).
-        tracking_uri: where to; by default ``MLFLOW_TRACKING_URI``, else the run's own. A server that has never seen the
-            run gets all of it, as a new run.
-
-    Raises:
-        DataError: if ``spool`` is not a journal.
-        mlflow.exceptions.MlflowException: if the server cannot be reached.
-    """
-    journal = Journal(spool)
-    with contextlib.closing(journal):
-        uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or journal.header["tracking_uri"]
-        delivered = Delivery(journal, uri).deliver()
-        return ReplayReport(delivered, journal.cursor(uri).run_id, public_uri(uri))

@@ -157,7 +157,6 @@ class TrackingHandler(TrackedRun, MLFlowHandler):  # type: ignore[misc]
         params |= {str(name): str(value) for name, value in (self.experiment_param or {}).items()}
         if config is not None:
             params |= parameters(config, resolved)
-            self.log_text(self.scrubber.setting(document(config)), "config.json")
         self.log_params(params)
         tags = {f"version.{name}": version for name, version in versions().items()}
         if isinstance(config, Mapping) and isinstance(config.get("_meta_"), Mapping):
@@ -168,6 +167,9 @@ class TrackingHandler(TrackedRun, MLFlowHandler):  # type: ignore[misc]
             tags |= {"mlflow.source.git.commit": git.commit, "git.dirty": str(git.dirty).lower()}
         self.log_tags(tags | self._tags)
         self._log_cohort("training" if isinstance(engine, Trainer) else "evaluation")
+        # Files last: they go another way than what a database holds, and the slower one.
+        if config is not None:
+            self.log_text(self.scrubber.setting(document(config)), "config.json")
 
     def _read_config(self) -> tuple[Any, Mapping[str, Any]]:
         if isinstance(self._config, Mapping):

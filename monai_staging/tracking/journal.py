@@ -1,8 +1,9 @@
 """The local record of a run: every tracked fact, one JSON line each, written before it is delivered anywhere.
 
-The first line says which run it is. Facts follow (parameters, tags, metrics, artifacts, models, status). Two kinds of
-line keep the books: ``run_id`` says what a server calls the run, ``delivered`` how many facts that server has. A server
-that is down, slow or replaced therefore costs nothing but time: what it lacks is on disk.
+The first line says which run it is. Facts follow (parameters, tags, metrics, artifacts, models, status). Other lines
+keep the books: ``run_id`` says what a server calls the run, ``delivered`` how many facts were brought to it, ``missed``
+which of them, a file, it could not store, ``stored`` that it could in the end. A server that is down, slow or replaced
+therefore costs nothing but time: what it lacks is on disk.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -19,7 +21,7 @@ from monai_staging.errors import DataError
 
 JOURNAL_NAME = "tracking-spool.jsonl"
 _JOURNALS = "tracking-spool*.jsonl"
-_BOOKS = ("run", "run_id", "delivered")
+_BOOKS = ("run", "run_id", "delivered", "missed", "stored")
 Record = dict[str, Any]
 
 
@@ -46,11 +48,19 @@ def journals(place: str | os.PathLike[str]) -> list[Path]:
 
 @dataclass(frozen=True)
 class Cursor:
-    """What one server has of a run: its ids there, and how many facts of the journal arrived."""
+    """What one server has of a run.
+
+    Attributes:
+        run_id: what it calls the run.
+        experiment_id: what it calls the experiment.
+        delivered: how many facts of the journal were brought to it, the first ones.
+        missed: those of them that it does not have all the same: number of the fact -> why it could not be stored.
+    """
 
     run_id: str | None = None
     experiment_id: str | None = None
     delivered: int = 0
+    missed: Mapping[int, str] = field(default_factory=dict)
 
 
 class Journal:
@@ -105,10 +115,19 @@ class Journal:
         cursor = self._cursors.get(record["uri"], Cursor())
         if operation == "run_id":
             # A run made anew on a server starts from nothing there.
-            cursor = Cursor(record["run_id"], record["experiment_id"], 0)
+            cursor = Cursor(record["run_id"], record["experiment_id"])
+        elif operation == "delivered":
+            cursor = replace(cursor, delivered=int(record["count"]))
+        elif operation == "missed":
+            cursor = replace(cursor, missed={**cursor.missed, record["fact"]: record["reason"]})
         else:
-            cursor = Cursor(cursor.run_id, cursor.experiment_id, int(record["count"]))
+            cursor = replace(cursor, missed={k: v for k, v in cursor.missed.items() if k != record["fact"]})
         self._cursors[record["uri"]] = cursor
+
+    def lacking(self, uri: str) -> int:
+        """Number of facts that the server at ``uri`` does not have."""
+        cursor = self.cursor(uri)
+        return len(self.facts) - cursor.delivered + len(cursor.missed)
 
     def append(self, operation: str, **content: Any) -> None:
         """Writes one record; on return the operating system has it, so that killing this process does not lose it."""
@@ -128,8 +147,17 @@ class Journal:
         self.append("run_id", uri=public_uri(uri), run_id=run_id, experiment_id=experiment_id)
 
     def delivered(self, uri: str, count: int) -> None:
-        """Notes that the first ``count`` facts are on the server at ``uri``."""
+        """Notes that the first ``count`` facts were brought to the server at ``uri``."""
         self.append("delivered", uri=public_uri(uri), count=count)
+
+    def missed(self, uri: str, fact: int, reason: str) -> None:
+        """Notes that fact number ``fact``, a file, could not be stored by the server at ``uri``, and why."""
+        if self.cursor(uri).missed.get(fact) != reason:
+            self.append("missed", uri=public_uri(uri), fact=fact, reason=reason)
+
+    def stored(self, uri: str, fact: int) -> None:
+        """Notes that a file that had been missed is there now."""
+        self.append("stored", uri=public_uri(uri), fact=fact)
 
     def close(self) -> None:
         """Closes the file; nothing can be appended after."""

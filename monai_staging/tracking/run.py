@@ -111,7 +111,7 @@ class TrackedRun:
             if self.resume:
                 self.name, self.experiment = old.header["run_name"], old.header["experiment"]
                 return old, True
-            missing = len(old.facts) - old.cursor(old.header["tracking_uri"]).delivered
+            missing = old.lacking(old.header["tracking_uri"])
             old.close()
             if missing:
                 kept = path.with_name(f"tracking-spool-{old.header['key'][:8]}.jsonl")
@@ -260,13 +260,22 @@ class TrackedRun:
         self._journal = self._background = self._sampler = None
         complete = background.stop(self._drain_s)
         self.run_id = journal.cursor(self.tracking_uri).run_id
-        where = public_uri(self.tracking_uri)
+        where, command = public_uri(self.tracking_uri), background.delivery.command
         if complete:
             journal.close()
             logger.info("MLflow: run %r (%s) is %s at %s", self.name, self.run_id, status, where)
         else:
-            missing, command = background.delivery.pending, background.command
+            missing = background.delivery.pending
             logger.warning("MLFLOW: %d records of run %r are not at %s. Run `%s`.", missing, self.name, where, command)
+        if missed := background.delivery.missed:
+            logger.warning(
+                "MLFLOW: %d files of run %r could not be stored at %s: %s. They are tried again by `%s`.",
+                len(missed),
+                self.name,
+                where,
+                ", ".join(missed),
+                command,
+            )
 
     def _at_exit(self) -> None:
         if self.completed:

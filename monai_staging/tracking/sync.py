@@ -21,17 +21,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from mlflow.exceptions import MlflowException
 
-    from monai_staging.tracking.delivery import replay
+    from monai_staging.tracking.catch_up import replay
     from monai_staging.tracking.journal import journals
 
+    complete = True
     try:
         for journal in journals(args.spool):
             report = replay(journal, args.tracking_uri)
             print(f"{journal}: {report.delivered} records delivered to {report.tracking_uri}, run {report.run_id}")
+            if report.missed:
+                complete = False
+                what = ", ".join(report.missed)
+                print(f"{parser.prog}: {report.tracking_uri} still lacks of {journal}: {what}", file=sys.stderr)
     except (StagingError, OSError, MlflowException) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 0 if complete else 1
 
 
 if __name__ == "__main__":

@@ -54,8 +54,9 @@ class Server:
         self.uri = f"http://127.0.0.1:{self.port}"
         self.command = [
             *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
-            *("--backend-store-uri", database, "--artifacts-destination", str(folder / "artifacts"), "--workers", "1"),
+            *("--backend-store-uri", database, "--workers", "1"),
         ]
+        self.artifacts = ["--artifacts-destination", str(folder / "artifacts")]
         self.log = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -63,7 +64,7 @@ class Server:
         with open(self.log, "ab") as log:
             # A session of its own: its workers are signalled with it.
             self.process = subprocess.Popen(
-                self.command,
+                [*self.command, *self.artifacts],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -12,7 +12,8 @@ import pytest
 import torch
 from mlflow.exceptions import MlflowException
 
-from monai_staging.tracking.delivery import KEY_TAG, Delivery, replay
+from monai_staging.tracking.catch_up import replay
+from monai_staging.tracking.delivery import KEY_TAG, Delivery
 from monai_staging.tracking.journal import Journal
 from monai_staging.tracking.model import save_model
 
@@ -127,8 +128,9 @@ def test_what_a_server_will_never_take_is_told_and_passed_over(
     journal.append("metrics", metrics={"bad\nname": 1.0}, step=1, time_ms=1)
     journal.append("artifact", path=str(tmp_path / "gone.png"), to=None)
     journal.append("metrics", metrics={"good": 1.0}, step=1, time_ms=1)
-    assert Delivery(journal, database).deliver() == 3
-    assert "MLflow refused metrics" in caplog.text and "gone.png" in caplog.text
+    delivery = Delivery(journal, database)
+    assert (delivery.deliver(), delivery.pending, delivery.missed) == (2, 0, ["gone.png"])
+    assert "MLflow refused metrics" in caplog.text and "gone.png is gone" in caplog.text
     assert only_run(database).data.metrics == {"good": 1.0}
 
 

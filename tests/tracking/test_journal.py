@@ -30,6 +30,26 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert "secret" not in journal.path.read_text()
 
 
+def test_files_that_a_server_could_not_store_are_counted_until_they_are_there(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.jsonl", HEADER)
+    for name in "abc":
+        journal.append("artifact", path=name, to=None)
+    journal.created("u", "one", "1")
+    journal.missed("u", 0, "denied")
+    journal.missed("u", 0, "denied")  # said already
+    journal.missed("u", 1, "gone")
+    journal.delivered("u", 2)
+    assert journal.lacking("u") == 3 and journal.lacking("elsewhere") == 3
+    journal.stored("u", 1)
+    journal.close()
+    again = Journal(journal.path)
+    assert again.cursor("u") == Cursor("one", "1", 2, {0: "denied"})
+    assert again.lacking("u") == 2 and len(again.facts) == 3
+    assert again.path.read_text().count('"denied"') == 1
+    again.created("u", "two", "1")
+    assert again.cursor("u").missed == {}
+
+
 def test_run_made_anew_has_nothing_delivered(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.jsonl", HEADER)
     journal.created("u", "one", "1")
