@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pydicom
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian, MediaStorageDirectoryStorage, RTStructureSetStorage
 
-from monai_staging.cohort.dicom import load_series, read_series, scan
+from monai_staging.cohort.dicom import load_series, read_series, scan, with_progress
 from monai_staging.errors import UsageError
 
 
@@ -144,6 +145,15 @@ def test_no_folder(tmp_path):
         scan(tmp_path / "none")
     with pytest.raises(UsageError, match="not a folder"):
         load_series(tmp_path / "none")
+
+
+def test_progress_of_the_reader_has_a_rate(write_ct, capsys):
+    assert len(scan(write_ct(count=4).folder, watch=with_progress)) == 1
+    told = capsys.readouterr()
+    lines = told.err.splitlines()
+    assert len(lines) == 4
+    assert re.fullmatch(r"headers: 4/4 files, [\d.]+ files/s", lines[-1])
+    assert not told.out
 
 
 def test_the_reader_can_be_watched(write_ct):

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from monai_staging.cohort.dicom.rules import Rejection, Rule, SeriesRefused
-from monai_staging.cohort.dicom.scan import Scan, Series, scan
+from monai_staging.cohort.dicom.scan import Scan, Series, scan, with_progress
 from monai_staging.cohort.dicom.series import load_series, read_series, series_positions
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "read_series",
     "scan",
     "series_positions",
+    "with_progress",
 ]

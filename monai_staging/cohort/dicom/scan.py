@@ -13,10 +13,16 @@ from pathlib import Path
 from monai_staging.cohort.dicom.header import Header, read_header
 from monai_staging.cohort.dicom.rules import BrokenRule, Rejection, Rule
 from monai_staging.errors import UsageError
+from monai_staging.progress import progress
 
 Watch = Callable[[Sequence[Path]], Iterable[Path]]
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _SUFFIXES = frozenset((".dcm", ".dicom", ".ima"))
+
+
+def with_progress(paths: Sequence[Path]) -> Iterator[Path]:
+    """A ``watch`` that tells on stderr how many headers have been read, of how many, and at what rate."""
+    return progress(paths, description="headers", unit="file")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +80,7 @@ def scan(root: str | os.PathLike[str], *, workers: int = 2, watch: Watch = iter)
     Args:
         root: a folder, searched to any depth.
         workers: threads that read headers.
-        watch: wraps the files and sees each go by as it is done, e.g. `monai_staging.progress.progress`.
+        watch: wraps the files and sees each go by as it is done, e.g. `with_progress`.
 
     Raises:
         UsageError: ``root`` is not a folder.

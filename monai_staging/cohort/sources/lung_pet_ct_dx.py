@@ -16,7 +16,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from monai_staging.cohort.clinical import ALIASES
-from monai_staging.cohort.dicom import Rejection, Rule, Series, scan, series_positions
+from monai_staging.cohort.dicom import Rejection, Rule, Series, scan, series_positions, with_progress
 from monai_staging.cohort.lesions import lesions_of_boxes
 from monai_staging.cohort.sources.base import (
     ANNOTATION_WITHOUT_IMAGE,
@@ -78,29 +78,36 @@ class BoxAnnotator:
         return None
 
     def annotate(self, series: Series, volume: Volume) -> Annotation:
-        """Lesions with their boxes; an XML that states another image size, or leaves the image, is refused alone."""
+        """Lesions with their boxes; an XML that does not fit its image is refused alone.
+
+        It states another image size, leaves the image, or is of an image of several frames.
+        """
         positions = series_positions(series)
         columns, rows, _ = volume.shape
         placed = []
         rejections = []
+
+        def refuse(own: SliceBoxes, rule: str, found: str) -> None:
+            files = (str(own.path),)
+            rejections.append(Rejection(series.patient, series.study, series.series, rule, found, files))
+
         for own in self.slices:
             outside = [box for _, *box in own.boxes if box[0] < 0 or box[1] < 0 or box[2] > columns or box[3] > rows]
             if own.size != (columns, rows) or outside:
                 stated = "x".join(map(str, own.size))
                 found = f"{own.path.name}: boxes {outside}, image size {stated}; the image is {columns}x{rows}."
-                rejections.append(
-                    Rejection(
-                        series.patient, series.study, series.series, ANNOTATION_OUTSIDE_IMAGE, found, (str(own.path),)
-                    )
-                )
-                continue
-            placed += [(positions[own.sop_uid], x0, y0, x1, y1) for _, x0, y0, x1, y1 in own.boxes]
+                refuse(own, ANNOTATION_OUTSIDE_IMAGE, found)
+            elif own.sop_uid not in positions:
+                found = f"{own.path.name}: its image has several frames, and it does not say which."
+                refuse(own, ANNOTATION_WITHOUT_IMAGE, found)
+            else:
+                placed += [(positions[own.sop_uid], x0, y0, x1, y1) for _, x0, y0, x1, y1 in own.boxes]
         return Annotation(lesions_of_boxes(placed, volume.affine), None, tuple(rejections))
 
 
 def plan(raw: Path, options: SourceOptions) -> Plan:
     """What there is to ingest; the table is the collection's ``...clinical...xlsx``, or the user's."""
-    scanned = scan(raw)
+    scanned = scan(raw, watch=with_progress)
     owners = {header.sop_uid: series for series in scanned for header in series.headers}
     slices: dict[str, list[SliceBoxes]] = defaultdict(list)
     rejections = []
@@ -119,6 +126,9 @@ def plan(raw: Path, options: SourceOptions) -> Plan:
         elif series.patient != _patient(path):
             found = f"the image is of patient {series.patient}."
             rejections.append(_reject(path, ANNOTATION_OF_ANOTHER_PATIENT, found))
+        elif series.modality != "CT":
+            found = f"its image is {series.modality or 'of no modality'}, no CT (series {series.series})."
+            rejections.append(_reject(path, ANNOTATION_WITHOUT_IMAGE, found))
         else:
             slices[series.series].append(own)
     made = build_plan(

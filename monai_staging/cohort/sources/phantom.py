@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from monai_staging.cohort.case import Lesion
-from monai_staging.cohort.dicom import Rejection, Series, SeriesRefused, scan
+from monai_staging.cohort.dicom import Rejection, Series, SeriesRefused, scan, with_progress
 from monai_staging.cohort.masks import list_rois, list_segments
 from monai_staging.cohort.sources.base import Annotation, Defaults, Plan, SourceOptions, build_plan
 from monai_staging.cohort.sources.regions import MALFORMED, MODALITIES, RegionFile, match_regions, read_regions
@@ -78,7 +78,7 @@ def plan(raw: Path, options: SourceOptions) -> Plan:
         DataError: ``lesions.csv`` is missing or not as it should be.
     """
     lesions = read_lesions(raw / "lesions.csv")
-    scanned = scan(raw)
+    scanned = scan(raw, watch=with_progress)
     regions, rejections = match_regions(scanned)
     here = {series.series for series in scanned}
     elsewhere = sum(uid not in here for uid in lesions)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_staging.cohort.case import LESION_KINDS
-from monai_staging.cohort.dicom import Rejection, Rule, Series, SeriesRefused, scan
+from monai_staging.cohort.dicom import Rejection, Rule, Series, SeriesRefused, scan, with_progress
 from monai_staging.cohort.lesions import Part, components, lesion_of_part, overlap, paint, part_of_mask
 from monai_staging.cohort.masks import list_rois, list_segments, mask_from_rtstruct, mask_from_seg
 from monai_staging.cohort.sources.base import (
@@ -266,7 +266,7 @@ def region_plan(
         naming: which regions are lesions.
         chosen: of several files on one series, those that count.
     """
-    scanned = scan(raw)
+    scanned = scan(raw, watch=with_progress)
     regions, rejections = match_regions(scanned)
 
     def annotator(series: Series) -> RegionAnnotator | None:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+from pydicom.uid import EnhancedCTImageStorage
 
-from monai_staging.cohort.ingest import ingest
+from monai_staging.cohort.ingest import IngestOptions, ingest
 from monai_staging.cohort.sources.lung_pet_ct_dx import read_boxes
 from monai_staging.cohort.volume import read_volume
 from monai_staging.errors import DataError
@@ -84,6 +85,52 @@ def test_public_layout(raw: Path, patient_series: Callable[..., Any], tmp_path: 
         "not-ct",
         "unreadable",
     ]
+
+
+def test_boxes_on_a_pet_slice_are_refused(raw: Path, patient_series: Callable[..., Any], tmp_path: Path) -> None:
+    first = patient_series("Lung_Dx-A0001", "Lung_Dx-A0001/ct", 1)
+    pet = patient_series("Lung_Dx-A0001", "Lung_Dx-A0001/pet", 2, Modality="PT")
+    annotate(raw / "A0001", sop_uid(first, 1), (2, 3, 6, 7), name="A")
+    path = annotate(raw / "A0001", sop_uid(pet, 1), (2, 3, 6, 7), name="G")
+    result = ingest("lung-pet-ct-dx", raw, tmp_path / "out", IngestOptions(workers=1))
+    (case,) = result.cohort.cases
+    # What is on a PET slice says nothing of the case.
+    assert (len(case.lesions), case.subtype) == (1, "adenocarcinoma")
+    (rejection,) = (own for own in result.rejections if own.rule == "annotation-without-image")
+    assert (rejection.patient, rejection.files) == ("Lung_Dx-A0001", (f"A0001/{path.name}",))
+    assert "its image is PT, no CT" in rejection.found
+
+
+def test_boxes_on_a_file_of_several_frames_are_refused_alone(
+    raw: Path, patient_series: Callable[..., Any], tmp_path: Path
+) -> None:
+    first = patient_series("Lung_Dx-A0001", "Lung_Dx-A0001/ct", 1)
+    slices = [pydicom.dcmread(file) for file in first.files]
+    ds = pydicom.dcmread(first.files[0])
+    ds.SOPClassUID, ds.NumberOfFrames = EnhancedCTImageStorage, len(slices)
+    ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = [pydicom.Dataset()], []
+    for own in slices:
+        frame = pydicom.Dataset()
+        for sequence, keywords in (
+            ("PlanePositionSequence", ["ImagePositionPatient"]),
+            ("PlaneOrientationSequence", ["ImageOrientationPatient"]),
+            ("PixelMeasuresSequence", ["PixelSpacing"]),
+            ("PixelValueTransformationSequence", ["RescaleSlope", "RescaleIntercept", "RescaleType"]),
+        ):
+            item = pydicom.Dataset()
+            for keyword in keywords:
+                setattr(item, keyword, getattr(own, keyword))
+            setattr(frame, sequence, [item])
+        ds.PerFrameFunctionalGroupsSequence.append(frame)
+    ds.PixelData = b"".join(own.PixelData for own in slices)
+    for file in first.files:
+        file.unlink()
+    ds.save_as(first.files[0])
+    annotate(raw / "A0001", ds.SOPInstanceUID, (2, 3, 6, 7))
+    result = ingest("lung-pet-ct-dx", raw, tmp_path / "out", IngestOptions(workers=1))
+    assert [case.lesions for case in result.cohort.cases] == [()]
+    (rejection,) = result.rejections
+    assert (rejection.rule, "several frames" in rejection.found) == ("annotation-without-image", True)
 
 
 @pytest.mark.parametrize("box", [(6, 3, 2, 7), (2, 7, 6, 7)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,17 @@ def test_folder(
     assert result.report.patients_without_images == ("P9",)
     assert result.report.patients_without_row == ("P3",)
     assert not result.rejections
+
+
+@pytest.mark.parametrize("source", ["folder", "lung-pet-ct-dx", "nsclc-radiomics"])
+def test_reading_the_headers_shows_progress(
+    raw: Path, tmp_path: Path, patient_series: Callable[..., Any], capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    patient_series("P1", "x", 1)
+    ingest(source, raw, tmp_path / "out", IngestOptions(workers=1))
+    told = capsys.readouterr()
+    assert re.search(r"^headers: 5/5 files, [\d.]+ files/s$", told.err, re.MULTILINE)
+    assert not told.out
 
 
 def test_folder_without_a_table(raw: Path, tmp_path: Path, patient_series: Callable[..., Any]) -> None:
