@@ -37,7 +37,6 @@ DECODERS = {
 # extra -> (distribution, what it is for)
 EXTRAS = {
     "gpu": ("nvidia-ml-py", "GPU use in MLflow's system metrics"),
-    "onnx": ("onnxscript", "export to ONNX"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ WINDOWS_HU = {"lung": (-600.0, 1500.0), "mediastinum": (40.0, 400.0)}
 """Window to (centre, width) in HU."""
 LEGEND_IN = 0.22
 """Height of a line of the legend, in inches."""
+MARK_WIDTH = 0.06
+"""Of a column of marks, as a share of the curves' axes."""
 
 
 def window_views(volume_hu: NDArray[Any]) -> dict[str, FloatArray]:
@@ -100,7 +103,7 @@ def attention_figure(
         spacing_mm: in-plane, along X and Y.
         case_name: name without identity.
         captions: letter to a line about it (probabilities, reference); ``group`` for the line beneath the title.
-        marks: lesion kind to ranges of z in mm, drawn beside the curves.
+        marks: lesion kind to ranges of z in mm, drawn beside the curves, each kind in a column of its own.
         count: slices shown a letter, at most.
         separation_mm: see :func:`top_slices`.
         subtitle: what the data is.
@@ -122,7 +125,7 @@ def attention_figure(
     lines = [text for text in (captions.get("group", ""), subtitle) if text]
     top_in = 0.55 + 0.22 * len(lines)
     gap_in = 0.14
-    legend_in = LEGEND_IN * (1 + bool(marks)) + 0.06
+    legend_in = LEGEND_IN * (1 + math.ceil(len(marks or {}) / 2)) + 0.06
     columns = count * len(arrays)
     width_in = curve_in + columns * image_in + (count - 1) * gap_in + 0.25
     height_in = top_in + row_in * len(curves) + 0.25
@@ -198,14 +201,15 @@ def _draw_curves(
             axes.axhspan(
                 min(low, high),
                 max(low, high),
-                xmin=0.93,
-                xmax=1,
+                xmin=1 - MARK_WIDTH * (len(marks) - index),
+                xmax=1 - MARK_WIDTH * (len(marks) - index - 0.8),
                 color=colour(len(curves) + index),
                 linewidth=0.5,
                 label=kind if position == 0 else None,
             )
-    # Room on the right for the marks.
-    axes.set_xlim(0, 1.12 * max(float(values.max()) for values in curves.values()))
+    # Room on the right for the marks, a column for each kind.
+    room = 1.04 / (1 - MARK_WIDTH * len(marks))
+    axes.set_xlim(0, room * max(float(values.max()) for values in curves.values()))
     axes.set_ylim(float(z_mm.min()), float(z_mm.max()))
     axes.set_xlabel("attention weight")
     axes.set_ylabel("patient z, mm (head on top)")
@@ -219,15 +223,11 @@ def _draw_curves(
         "loc": "lower left",
     }
     letters = [letter.upper() for letter in curves]
-    above = {
-        1.0: letters,
-        1.0 + legend_line: list(marks),
-    }
-    for height, names in above.items():
-        if names:
-            axes.add_artist(
-                axes.legend([handles[name] for name in names], names, ncols=3, bbox_to_anchor=(0, height), **look)
-            )
+    kinds = list(marks)
+    # Two kinds a line, as more would run into the slices.
+    for line, names in enumerate([letters, *(kinds[start : start + 2] for start in range(0, len(kinds), 2))]):
+        place = (0, 1.0 + line * legend_line)
+        axes.add_artist(axes.legend([handles[name] for name in names], names, ncols=3, bbox_to_anchor=place, **look))
 
 
 def _draw_slice(axes: Axes, axial: FloatArray, spacing_mm: tuple[float, float], window: str) -> None:

@@ -39,7 +39,7 @@ def test_table_names_what_is_missing(capsys: pytest.CaptureFixture[str], monkeyp
     version = importlib.metadata.version
 
     def without(name: str) -> str:
-        if name in {"onnxscript", "mlflow"}:
+        if name in {"nvidia-ml-py", "mlflow"}:
             raise importlib.metadata.PackageNotFoundError(name)
         return version(name)
 
@@ -48,7 +48,7 @@ def test_table_names_what_is_missing(capsys: pytest.CaptureFixture[str], monkeyp
     assert main(["info"]) == 0
     printed = capsys.readouterr().out
     assert "missing: RLE" in printed
-    assert "pip install 'monai-staging[onnx]'" in printed
+    assert "pip install 'monai-staging[gpu]'" in printed
     assert any(line.split() == ["mlflow", "missing"] for line in printed.splitlines())
     assert f"monai-staging   {__version__}" in printed
 
