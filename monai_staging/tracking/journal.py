@@ -2,14 +2,15 @@
 
 The first line says which run it is. Facts follow (parameters, tags, metrics, artifacts, models, status). Other lines
 keep the books: ``run_id`` says what a server calls the run, ``delivered`` how many facts were brought to it, ``missed``
-which of them, a file, it could not store, ``stored`` that it could in the end. A server that is down, slow or replaced
-therefore costs nothing but time: what it lacks is on disk.
+which of them, a file, it could not store, ``stored`` that it could in the end, ``model_id`` what it calls a model. A
+server that is down, slow or replaced therefore costs nothing but time: what it lacks is on disk.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from monai_staging.errors import DataError
 
 JOURNAL_NAME = "tracking-spool.jsonl"
 _JOURNALS = "tracking-spool*.jsonl"
-_BOOKS = ("run", "run_id", "delivered", "missed", "stored")
+_BOOKS = ("run", "run_id", "delivered", "missed", "stored", "model_id")
 Record = dict[str, Any]
 
 
@@ -55,12 +56,14 @@ class Cursor:
         experiment_id: what it calls the experiment.
         delivered: how many facts of the journal were brought to it, the first ones.
         missed: those of them that it does not have all the same: number of the fact -> why it could not be stored.
+        models: number of a model's fact -> what it calls the model.
     """
 
     run_id: str | None = None
     experiment_id: str | None = None
     delivered: int = 0
     missed: Mapping[int, str] = field(default_factory=dict)
+    models: Mapping[int, str] = field(default_factory=dict)
 
 
 class Journal:
@@ -120,6 +123,8 @@ class Journal:
             cursor = replace(cursor, delivered=int(record["count"]))
         elif operation == "missed":
             cursor = replace(cursor, missed={**cursor.missed, record["fact"]: record["reason"]})
+        elif operation == "model_id":
+            cursor = replace(cursor, models={**cursor.models, record["fact"]: record["model_id"]})
         else:
             cursor = replace(cursor, missed={k: v for k, v in cursor.missed.items() if k != record["fact"]})
         self._cursors[record["uri"]] = cursor
@@ -158,6 +163,17 @@ class Journal:
     def stored(self, uri: str, fact: int) -> None:
         """Notes that a file that had been missed is there now."""
         self.append("stored", uri=public_uri(uri), fact=fact)
+
+    def model_created(self, uri: str, fact: int, model_id: str) -> None:
+        """Notes what the server at ``uri`` calls the model of fact number ``fact``."""
+        self.append("model_id", uri=public_uri(uri), fact=fact, model_id=model_id)
+
+    def discard(self) -> None:
+        """Closes the file, and removes the models that only its facts lead to."""
+        self.close()
+        for fact in self.facts:
+            if fact["op"] == "model" and fact["temporary"]:
+                shutil.rmtree(self.path.parent / fact["path"], ignore_errors=True)
 
     def close(self) -> None:
         """Closes the file; nothing can be appended after."""

@@ -112,11 +112,13 @@ class TrackedRun:
                 self.name, self.experiment = old.header["run_name"], old.header["experiment"]
                 return old, True
             missing = old.lacking(old.header["tracking_uri"])
-            old.close()
             if missing:
+                old.close()
                 kept = path.with_name(f"tracking-spool-{old.header['key'][:8]}.jsonl")
                 path.rename(kept)
                 logger.warning("MLflow: %d records of the last run were never delivered; kept in %s", missing, kept)
+            else:
+                old.discard()
         elif self.resume:
             logger.info("MLflow: no run to resume in %s; a new one is started", self.output_dir)
         self.name = self.name or f"{self.experiment}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -208,6 +210,8 @@ class TrackedRun:
     ) -> bool:
         """Logs ``network`` as an MLflow model with signature and input example, as an exported graph (no pickle).
 
+        The export stays in ``output_dir`` (``.mlflow-<name>-...``) until another training begins there.
+
         Args:
             network: the network; a CPU copy is exported.
             inputs: an example of its input, or one of each positional argument, batch first. Its values are logged too:
@@ -221,7 +225,8 @@ class TrackedRun:
             return False
         from monai_staging.tracking.model import save_model
 
-        folder = self.output_dir / f".mlflow-{name}"
+        # A name of its own: another stretch or training here must not change what this run is known to have logged.
+        folder = self.output_dir / f".mlflow-{name}-{uuid.uuid4().hex[:8]}"
         try:
             save_model(network, [inputs] if isinstance(inputs, torch.Tensor) else list(inputs), folder)
         except Exception as error:  # the training is done; its record must not undo it
@@ -267,14 +272,9 @@ class TrackedRun:
         else:
             missing = background.delivery.pending
             logger.warning("MLFLOW: %d records of run %r are not at %s. Run `%s`.", missing, self.name, where, command)
-        if missed := background.delivery.missed:
+        if lost := ", ".join(background.delivery.missed):
             logger.warning(
-                "MLFLOW: %d files of run %r could not be stored at %s: %s. They are tried again by `%s`.",
-                len(missed),
-                self.name,
-                where,
-                ", ".join(missed),
-                command,
+                "MLFLOW: %s could not store of run %r: %s. `%s` tries again.", where, self.name, lost, command
             )
 
     def _at_exit(self) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model
 
+from monai_staging.files import atomic_path
+from monai_staging.tracking.failures import is_away
 from monai_staging.tracking.journal import Journal, Record
+
+MODEL_TAG = "monai_staging.model_key"
 
 
 class Uploads:
@@ -65,17 +68,43 @@ class Uploads:
     def _model(self, run_id: str, index: int, fact: Record) -> None:
         client = self._client()
         folder = self._local(fact["path"])
-        run = client.get_run(run_id)
-        logged = client.create_logged_model(
-            run.info.experiment_id, name=fact["name"], source_run_id=run_id, model_type="pytorch"
-        )
+        logged = self._logged_model(run_id, index, fact)
         description = folder / "MLmodel"
         model = Model.load(str(description))
         model.model_id, model.run_id, model.artifact_path = logged.model_id, run_id, logged.artifact_location
         model.model_uuid = logged.model_id
-        model.save(str(description))
-        client.log_model_artifacts(logged.model_id, str(folder))
+        with atomic_path(description) as temporary:
+            model.save(str(temporary))
+        try:
+            client.log_model_artifacts(logged.model_id, str(folder))
+        except Exception as error:
+            # Not left pending for ever; another try makes it ready.
+            if not is_away(error):
+                client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+            raise
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=fact["step"])])
-        if fact["temporary"]:
-            shutil.rmtree(folder, ignore_errors=True)
+        outputs = client.get_run(run_id).outputs
+        if logged.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else ())]:
+            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=fact["step"])])
+
+    def _logged_model(self, run_id: str, index: int, fact: Record) -> LoggedModel:
+        """The server's entry of the model, made once, however often the upload is tried."""
+        client, cursor = self._client(), self.journal.cursor(self.tracking_uri)
+        if index in cursor.models:
+            return client.get_logged_model(cursor.models[index])
+        # A kill, or a lost answer, between making the entry and noting its id would make it twice: look for it first.
+        key = f"{run_id}-{index}"
+        found = client.search_logged_models([cursor.experiment_id], f"tags.`{MODEL_TAG}` = '{key}'", max_results=1)
+        logged = (
+            found[0]
+            if found
+            else client.create_logged_model(
+                cursor.experiment_id,
+                name=fact["name"],
+                source_run_id=run_id,
+                tags={MODEL_TAG: key},
+                model_type="pytorch",
+            )
+        )
+        self.journal.model_created(self.tracking_uri, index, logged.model_id)
+        return logged

