@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 
 import pydicom
 import pytest
@@ -11,6 +13,10 @@ from pydicom.uid import ImplicitVRLittleEndian, MediaStorageDirectoryStorage, RT
 
 from monai_staging.cohort.dicom import load_series, read_series, scan, with_progress
 from monai_staging.errors import UsageError
+
+
+def count_series(folder: str) -> int:
+    return len(scan(folder, watch=with_progress))
 
 
 def test_series_are_told_apart_by_their_headers(write_ct, tmp_path):
@@ -154,6 +160,12 @@ def test_progress_of_the_reader_has_a_rate(write_ct, capsys):
     assert len(lines) == 4
     assert re.fullmatch(r"headers: 4/4 files, [\d.]+ files/s", lines[-1])
     assert not told.out
+
+
+def test_a_worker_process_leaves_the_progress_to_its_parent(write_ct, capfd):
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(count_series, str(write_ct(count=4).folder)).result() == 1
+    assert "headers" not in capfd.readouterr().err
 
 
 def test_the_reader_can_be_watched(write_ct):

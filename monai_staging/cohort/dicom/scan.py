@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
+from multiprocessing import parent_process
 from pathlib import Path
 
 from monai_staging.cohort.dicom.header import Header, read_header
@@ -21,7 +22,12 @@ _SUFFIXES = frozenset((".dcm", ".dicom", ".ima"))
 
 
 def with_progress(paths: Sequence[Path]) -> Iterator[Path]:
-    """A ``watch`` that tells on stderr how many headers have been read, of how many, and at what rate."""
+    """A ``watch`` that tells on stderr how many headers have been read, of how many, and at what rate.
+
+    Silent in a worker process: the process that started it tells how far the whole is.
+    """
+    if parent_process() is not None:
+        return iter(paths)
     return progress(paths, description="headers", unit="file")
 
 
