@@ -23,7 +23,7 @@ from monai_staging.files import write_json_atomic
 
 FOLDER = ".ingest"
 # Raised whenever the same input would give another volume, mask or entry: entries of older formats are made again.
-FORMAT = 1
+FORMAT = 2
 _TEMPORARY = re.compile(r"\.\d+\.tmp\..+")
 _REQUEST = "request.json"
 _VOLUME = re.compile(r"[0-9a-f]{16}\.nii")
