@@ -18,6 +18,7 @@ from monai.utils import flatten_dict, path_to_sqlite_uri
 from monai_staging.errors import UsageError
 from monai_staging.tracking.config import calling_parser, document, parameters
 from monai_staging.tracking.environment import cohort_summary, git_state, versions
+from monai_staging.tracking.journal import Journal
 from monai_staging.tracking.losses import EpochMeans
 from monai_staging.tracking.run import PathLike, TrackedRun
 from monai_staging.tracking.scrub import Scrubber
@@ -86,6 +87,7 @@ class TrackingHandler(TrackedRun, MLFlowHandler):  # type: ignore[misc]
         self._epoch_start_s = 0.0
         self._rate: dict[str, Any] = {}
         self._owner: Engine | None = None
+        self._described: Journal | None = None
         active = is_main_process()
         if active:
             self._init_monai(tracking_uri=tracking_uri, iteration_log=iteration_log, **kwargs)
@@ -146,11 +148,27 @@ class TrackingHandler(TrackedRun, MLFlowHandler):  # type: ignore[misc]
     def _event(event: Events, wanted: bool | Callable[[Engine, int], bool]) -> Any:
         return event(event_filter=wanted) if callable(wanted) else event
 
+    def begin(self) -> None:
+        """Opens the run before any engine starts, for a bundle's ``initialize``; a second call does nothing.
+
+        What fails from here on, the making of datasets and networks included, ends the run FAILED with its traceback.
+        The config is logged when an engine starts, since only then its references have come to something, or at the
+        end of a run that never had one.
+        """
+        self.open()
+
     def start(self, engine: Engine | None = None) -> None:
-        """Opens the run (once) and logs where it comes from. Called by the engine, or by hand where there is none."""
-        if not self.open():
+        """Opens the run and logs (once) where it comes from. Called by the engine, or by hand where there is none."""
+        if not self.active:
             return
-        self._owner = engine
+        self.open()
+        if self._owner is None:
+            self._owner = engine
+        if self._described is not self._journal:
+            self._described = self._journal
+            self._describe(engine)
+
+    def _describe(self, engine: Engine | None) -> None:
         config, resolved = self._read_config()
         params = {name: getattr(engine.state, name, None) for name in self.default_tracking_params} if engine else {}
         params = {name: str(value) for name, value in params.items() if value is not None}
@@ -166,7 +184,8 @@ class TrackingHandler(TrackedRun, MLFlowHandler):  # type: ignore[misc]
         if git is not None:
             tags |= {"mlflow.source.git.commit": git.commit, "git.dirty": str(git.dirty).lower()}
         self.log_tags(tags | self._tags)
-        self._log_cohort("training" if isinstance(engine, Trainer) else "evaluation")
+        trains = isinstance(engine, Trainer) or (engine is None and self._evaluator_prefix == "val")
+        self._log_cohort("training" if trains else "evaluation")
         # Files last: they go another way than what a database holds, and the slower one.
         if config is not None:
             self.log_text(self.scrubber.setting(document(config)), "config.json")
@@ -223,6 +242,16 @@ class TrackingHandler(TrackedRun, MLFlowHandler):  # type: ignore[misc]
             self.log_artifact(path)
         if self.close_on_complete:
             self.finish()
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Ends the run, waits up to ``drain_s`` for the server, says where the run is. A second call does nothing."""
+        if self._journal is not None and self._described is not self._journal:
+            try:
+                self.start()
+            except Exception as error:  # it may be what the run fails of; how it ended is still to be said
+                logger.warning("MLflow: config and cohort of the run are not logged: %s", error)
+        super().finish(status)
+        self._owner = None
 
     def close(self) -> None:
         """Ends the run as FINISHED."""

@@ -25,6 +25,9 @@ class ProcessWatch:
     Args:
         on_error: called with an uncaught exception, KeyboardInterrupt included, before Python prints it.
         on_exit: called at interpreter exit.
+
+    Attributes:
+        terminated: SIGTERM, if it has come. Python ends without a word to ``on_error`` then; ``on_exit`` looks here.
     """
 
     def __init__(self, on_error: Callable[[BaseException], None], on_exit: Callable[[], None]) -> None:
@@ -33,6 +36,7 @@ class ProcessWatch:
         self._previous_hook: Callable[..., Any] | None = None
         self._handles_sigterm = False
         self._pid = os.getpid()
+        self.terminated: Terminated | None = None
 
     def install(self) -> None:
         """Starts listening. SIGTERM is taken only in the main thread and only where nobody else has taken it."""
@@ -76,4 +80,5 @@ class ProcessWatch:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
             return
-        raise Terminated
+        self.terminated = Terminated()
+        raise self.terminated

@@ -280,6 +280,8 @@ class TrackedRun:
     def _at_exit(self) -> None:
         if self.completed:
             self.finish()
+        elif self._watch.terminated is not None:
+            self.fail(self._watch.terminated)
         else:
             self.log_tags({"failure": "the program ended before the run did"})
             self.finish("FAILED")

@@ -1,0 +1,144 @@
+"""A run that begins in a bundle's ``initialize``: how it ends when no engine ever starts, and when one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from monai_staging.tracking import TrackingHandler
+from monai_staging.tracking.journal import Journal
+
+Wait = Callable[[Callable[[], bool]], None]
+TRACKING = {
+    "_target_": "monai_staging.tracking.TrackingHandler",
+    "output_dir": "@output_dir",
+    "tracking_uri": "@uri",
+    "experiment_name": "exp",
+    "system_metrics": False,
+}
+TRAINER = {
+    "_target_": "SupervisedTrainer",
+    "max_epochs": 2,
+    "device": "cpu",
+    "train_data_loader": "@loader",
+    "network": "@network",
+    "optimizer": "$torch.optim.SGD(@network.parameters(), lr=0.1)",
+    "loss_function": "$torch.nn.MSELoss()",
+    "train_handlers": ["@tracking"],
+}
+
+
+def start(folder: Path, uri: str, loader: str) -> subprocess.Popen[str]:
+    """``python -m monai.bundle run`` of a bundle that trains on ``loader``."""
+    config = {
+        "imports": ["$import torch", "$import time", "$import pathlib"],
+        "output_dir": str(folder / "out"),
+        "uri": uri,
+        "half": "$1 / 2",
+        "network": "$torch.nn.Linear(2, 1)",
+        "loader": loader,
+        "tracking": TRACKING,
+        "trainer": TRAINER,
+        "initialize": ["$@half", "$@tracking.begin()", "$@tracking.begin()"],
+        "run": ["$@trainer.run()"],
+        "finalize": ["$@tracking.finish()"],
+    }
+    (folder / "train.json").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(folder / "train.json")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment)
+
+
+def only_run(uri: str) -> Any:
+    client = mlflow.MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("exp").experiment_id])
+    return run
+
+
+def test_failure_before_the_engine_starts_is_a_failed_run_with_its_traceback(tmp_path: Path, database: str) -> None:
+    process = start(tmp_path, database, "$open('no-such-scan.nii')")
+    assert "no-such-scan.nii" in process.communicate(timeout=120)[1] and process.returncode == 1
+    run = only_run(database)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["failure"].startswith("FileNotFoundError") and "no-such-scan" in run.data.tags["failure"]
+    client = mlflow.MlflowClient(database)
+    text = Path(client.download_artifacts(run.info.run_id, "failure.txt")).read_text()
+    assert "Traceback" in text and "no-such-scan.nii" in text
+    # The config as far as it has come.
+    assert run.data.params["half"] == "0.5" and run.data.params["trainer.max_epochs"] == "2"
+    assert "config.json" in {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert run.data.tags["version.monai"]
+
+
+def test_training_is_the_run_that_was_begun(tmp_path: Path, database: str) -> None:
+    loader = "$[{'image': torch.ones(1, 2), 'label': torch.ones(1, 1)}]"
+    process = start(tmp_path, database, loader)
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, errors
+    run = only_run(database)
+    assert run.info.status == "FINISHED"
+    # Logged when the engine has started: its own settings too, and what the references have come to.
+    assert run.data.params["max_epochs"] == "2" and run.data.params["epoch_length"] == "1"
+    history = mlflow.MlflowClient(database).get_metric_history(run.info.run_id, "train/loss")
+    assert [point.step for point in history] == [1, 2]
+    facts = [json.loads(line) for line in (tmp_path / "out" / "tracking-spool.jsonl").read_text().splitlines()]
+    assert sum(fact["op"] == "params" for fact in facts) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_stopped_before_the_engine_starts_is_killed(
+    tmp_path: Path, database: str, number: int, wait_until: Wait
+) -> None:
+    # A shell's background job inherits an ignored SIGINT; a user's does not.
+    loader = "$(pathlib.Path('ready').touch(), time.sleep(60))"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = start(tmp_path, database, loader)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    wait_until((tmp_path / "ready").exists)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    run = only_run(database)
+    assert run.info.status == "KILLED"
+    assert run.data.tags["failure"] == ("SIGTERM" if number == signal.SIGTERM else "KeyboardInterrupt")
+
+
+def test_config_that_cannot_be_read_does_not_hide_how_the_run_ended(
+    tmp_path: Path, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracking = TrackingHandler(
+        tmp_path / "out", database, experiment_name="exp", config=tmp_path / "none.json", system_metrics=False
+    )
+    tracking.begin()
+    tracking.fail(ValueError("oh"))
+    assert only_run(database).info.status == "FAILED"
+    assert "config and cohort of the run are not logged" in caplog.text
+
+
+def test_begin_does_nothing_on_other_ranks(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    tracking = TrackingHandler(tmp_path / "out", database, system_metrics=False)
+    tracking.begin()
+    tracking.start()
+    assert not (tmp_path / "out").exists()
+
+
+def test_metrics_logged_before_the_engine_starts_do_not_cost_the_config(tmp_path: Path, database: str) -> None:
+    tracking = TrackingHandler(
+        tmp_path / "out", database, experiment_name="exp", config={"width": 4}, system_metrics=False
+    )
+    tracking.log_metrics({"cases": 3})
+    tracking.start()
+    tracking.finish()
+    assert only_run(database).data.params == {"width": "4"}
+    assert Journal(tmp_path / "out" / "tracking-spool.jsonl").facts[-1]["status"] == "FINISHED"
