@@ -82,11 +82,6 @@ class TrackedRun:
         self._sampler: SystemSampler | None = None
         self._watch = ProcessWatch(self.fail, self._at_exit)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the run has begun and not ended."""
-        return self._journal is not None
-
     def open(self) -> bool:
         """Begins the run, or the next stretch of a resumed one; returns whether it was opened by this call."""
         if not self.active or self._journal is not None:

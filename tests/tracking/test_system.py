@@ -12,18 +12,23 @@ from monai_staging.tracking.system import SystemSampler
 Wait = Callable[[Callable[[], bool]], None]
 
 
+def sampling() -> bool:
+    """Whether a thread takes samples."""
+    return any(thread.name == "system-metrics" for thread in threading.enumerate())
+
+
 def test_samples_from_start_to_stop_under_mlflows_names(wait_until: Wait) -> None:
     samples: list[tuple[int, dict[str, float]]] = []
     sampler = SystemSampler(lambda metrics, step: samples.append((step, metrics)), interval_s=0.05, first_step=7)
     wait_until(lambda: len(samples) >= 2)
+    assert sampling()
     sampler.stop()
     count = len(samples)
     assert [step for step, _ in samples] == list(range(7, 7 + count))
     for _, metrics in samples:
         assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
         assert metrics["system/system_memory_usage_megabytes"] > 10
-    assert threading.active_count() >= 1
-    assert not any(thread.name == "system-metrics" for thread in threading.enumerate())
+    assert not sampling()
 
 
 def test_stop_before_the_first_sample_takes_one() -> None:
@@ -33,9 +38,15 @@ def test_stop_before_the_first_sample_takes_one() -> None:
 
 
 def test_failure_ends_the_samples_and_nothing_else(wait_until: Wait, caplog: pytest.LogCaptureFixture) -> None:
+    steps: list[int] = []
+
     def log(metrics: dict[str, float], step: int) -> None:
+        steps.append(step)
         raise OSError("disk full")
 
     sampler = SystemSampler(log, interval_s=0.01)
-    wait_until(lambda: "System metrics stop: disk full" in caplog.text)
+    wait_until(lambda: not sampling())  # by itself: nobody has stopped it
+    assert steps == [0]
     sampler.stop()
+    assert steps == [0]
+    assert caplog.text.count("System metrics stop: disk full") == 1
