@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 from monai_staging.cohort.phantom.anatomy import GRID_STEP_MM, Anatomy, build_anatomy
@@ -29,6 +31,9 @@ from monai_staging.cohort.phantom.render import Finish
 from monai_staging.cohort.phantom.scanner import draw_scanner
 from monai_staging.cohort.phantom.truth import PhantomTruth
 from monai_staging.cohort.phantom.tumour import place_primary
+
+# A patient's folder, its truth or a table of the tree, on its way to its name.
+_TEMPORARY = re.compile(r"\.(\d+)\.tmp\.(PH-\d+-\d+(\.json)?|clinical\.csv|lesions\.csv)")
 
 
 @dataclass
@@ -99,6 +104,18 @@ def _render(index: int, seed: int, config: PhantomConfig) -> Phantom:
     identity = Identity(seed, index, configuration_digest(config), clinical.age, clinical.sex)
     truth = make_truth(identity, canvas, plan.side, primary, lesions, fluids, scanner, clinical)
     return Phantom(identity, anatomy, canvas, truth, Finish(random_stream(seed, index, Stream.NOISE), anatomy, canvas))
+
+
+def remove_leftovers(out: str | Path) -> None:
+    """Removes from the tree ``out`` what killed processes left half written: it would be read as a second copy."""
+    for path in (found for folder in (Path(out), Path(out) / "truth") if folder.is_dir() for found in folder.iterdir()):
+        match = _TEMPORARY.fullmatch(path.name)
+        # In a container the next process often has the number of the one that was killed: ours has written nothing yet.
+        if match and (int(match[1]) == os.getpid() or not psutil.pid_exists(int(match[1]))):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def write_phantom_study(

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from monai_staging.cohort.phantom.config import PhantomConfig
-from monai_staging.cohort.phantom.study import configuration_digest, write_phantom_study
+from monai_staging.cohort.phantom.study import configuration_digest, remove_leftovers, write_phantom_study
 from monai_staging.cohort.phantom.truth import PhantomTruth
 from monai_staging.errors import UsageError
 from monai_staging.files import write_json_atomic, write_text_atomic
@@ -58,6 +58,8 @@ def write_phantom_tree(
 ) -> list[PhantomTruth]:
     """Writes phantoms ``first`` to ``first + cases - 1`` and the two tables; what is there already is kept.
 
+    What a killed process left half written in the tree is removed first.
+
     Args:
         out: folder of the tree; made if missing.
         cases: how many phantoms.
@@ -80,6 +82,7 @@ def write_phantom_tree(
         )
     folder, settings = Path(out), config or PhantomConfig()
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     count = min(len(numbers), workers or os.cpu_count() or 1)
     found = dict(progress(_all(folder, numbers, seed, settings, count), total=len(numbers), description="phantom"))
     truths = [found[number] for number in numbers]

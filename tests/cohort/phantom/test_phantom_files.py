@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -157,6 +159,52 @@ def test_an_interrupted_tree_is_finished_and_what_is_there_is_kept(tree, tmp_pat
     # Another configuration is not mistaken for this one.
     other = write_phantom_tree(tmp_path, 1, 3, PhantomConfig(resolution="tiny", unknown_fraction=0.9), workers=1)
     assert other[0].series != truths[0].series and kept.stat().st_mtime_ns != stamp
+
+
+@pytest.mark.parametrize("place", ["dicom_ct.CTWriter.write", "tree.write_json_atomic", "tree.write_text_atomic"])
+def test_a_killed_process_leaves_nothing_that_its_next_run_keeps(tree, tmp_path, place):
+    out, truths = tree
+    # Killed in the middle: after some slices, or in front of the rename of the truth or of a table.
+    code = f"""
+import os, signal, sys
+import monai_staging.files
+import monai_staging.cohort.phantom.dicom_ct as dicom_ct
+import monai_staging.cohort.phantom.tree as tree
+from monai_staging.cohort.phantom import PhantomConfig
+calls, real = [], {place}
+def dies(*arguments):
+    calls.append(arguments)
+    if len(calls) == 5 or {place.startswith("tree")}:
+        monai_staging.files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        if not {place.startswith("tree")}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+{place} = dies
+tree.write_phantom_tree(sys.argv[1], 1, 3, PhantomConfig(resolution="tiny"), workers=1)
+"""
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(list(tmp_path.rglob(".*.tmp.*"))) == 1
+    # Of a process that lives, and of somebody else.
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as alive:
+        theirs = [tmp_path / f".{alive.pid}.tmp.PH-3-0007", tmp_path / ".hidden"]
+        for folder in theirs:
+            folder.mkdir()
+        again = write_phantom_tree(tmp_path, 1, 3, TINY, workers=1)
+        for folder in theirs:
+            folder.rmdir()
+        alive.communicate(b"\n")
+    assert again == truths[:1]
+    assert list(tmp_path.rglob(".*")) == []
+    assert _digests(tmp_path / truths[0].patient) == _digests(out / truths[0].patient)
+    (series,) = [found for found in scan(tmp_path) if found.series == truths[0].series]
+    read_series(series)
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_removed(tmp_path):
+    (tmp_path / f".{os.getpid()}.tmp.PH-9-0000" / "CT").mkdir(parents=True)
+    write_phantom_tree(tmp_path, 1, 3, TINY, workers=1)
+    assert list(tmp_path.glob(".*")) == []
 
 
 def test_two_workers_write_what_one_does(tree, tmp_path):
