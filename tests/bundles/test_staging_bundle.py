@@ -251,7 +251,10 @@ def test_a_killed_training_resumes_to_the_same_predictions(
 
 
 @pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("evaluate", "infer"), ("inference", "infer")])
-def test_every_config_has_the_properties_of_a_bundle(name: str, kind: str, tiny_cohort: Path, tmp_path: Path) -> None:
+def test_every_config_has_the_properties_of_a_bundle(
+    name: str, kind: str, tiny_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
     workflow = ConfigWorkflow(
         str(BUNDLE / f"{name}.json"),
         workflow_type=kind,
@@ -261,6 +264,7 @@ def test_every_config_has_the_properties_of_a_bundle(name: str, kind: str, tiny_
     )
     workflow.initialize()
     assert workflow.check_properties() == []
+    workflow.finalize()
 
 
 def test_the_configs_agree_on_what_the_network_is_shown() -> None:
@@ -328,6 +332,9 @@ def test_a_missing_cohort_is_said_with_the_way_to_make_one(run_bundle: RunBundle
     )
     assert result.returncode != 0
     assert "monai-staging ingest SOURCE RAW" in result.stderr
+    # Before an engine could start, and yet a run that says why it failed.
+    (run,) = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns.db").search_runs(["1"])
+    assert run.info.status == "FAILED" and "DataError" in run.data.tags["failure"]
 
 
 def test_predictions_table_reads_with_pandas(trained: Path) -> None:
