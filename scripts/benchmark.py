@@ -272,16 +272,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="BENCHMARK")
     command = commands.add_parser("load", help="DICOM series to windowed tensor, and patches of a volume")
-    command.add_argument("folder", type=Path, help="folder with the files of one CT series, or with one such folder")
+    command.add_argument("folder", type=Path, help="folder with the DICOM files of one CT series, anywhere in it")
     command.add_argument("--repeats", type=int, default=7, help="timed runs of each, in turns (default %(default)s)")
     command.add_argument("--threads", type=int, default=2, help="threads for both (default %(default)s)")
     command.add_argument("--out", type=Path, help="also write the report here, as JSON")
     command.add_argument("--json", action="store_true", help="print the report as JSON")
     command.set_defaults(run=load)
     args = parser.parse_args(argv)
-    folders = sorted({path.parent for path in args.folder.rglob("*") if path.is_file()})
+    from pydicom.misc import is_dicom
+
+    folders = sorted({path.parent for path in args.folder.rglob("*") if path.is_file() and is_dicom(path)})
     if len(folders) != 1:
-        parser.error(f"{args.folder}: one folder with the files of one series is needed in it, found {len(folders)}")
+        parser.error(f"{args.folder}: a folder with the DICOM files of one series is needed, found {len(folders)}")
     args.folder = folders[0]
     return int(args.run(args))
 
