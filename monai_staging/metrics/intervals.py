@@ -76,7 +76,8 @@ def resample(patients: Sequence[str] | NDArray[Any], n: int = 1000, seed: int = 
     Args:
         patients: (rows) whose each row is; a patient may have several rows (studies), which stay together.
         n: how many resamples.
-        seed: of the draw; the same patients, ``n`` and seed give the same resamples.
+        seed: of the draw; the same rows, ``n`` and seed give the same resamples. Patients are told apart by their names,
+            and numbered as they come: a cohort names its cases at random, and its intervals must not depend on that.
 
     Raises:
         UsageError: ``n`` is below 1.
@@ -86,8 +87,9 @@ def resample(patients: Sequence[str] | NDArray[Any], n: int = 1000, seed: int = 
     rows = np.asarray(patients)
     if rows.ndim != 1:
         raise UsageError(f"Patients must be one name a row, got an array of shape {rows.shape}.")
-    names, index = np.unique(rows, return_inverse=True)
-    count = len(names)
+    _, first, index = np.unique(rows, return_index=True, return_inverse=True)
+    count = len(first)
+    index = np.argsort(np.argsort(first))[index]
     if count == 0:
         return Resamples(np.zeros((n, 0)), 0)
     drawn = np.random.default_rng(seed).integers(0, count, size=(n, count))

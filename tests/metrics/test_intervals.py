@@ -127,3 +127,12 @@ def test_an_estimate_as_json_and_text():
     assert json.loads(json.dumps(whole.to_json())) == {"value": 0.8123, "low": 0.7, "high": 0.91, "n": 44}
     assert none.to_json() == {"value": None, "low": None, "high": None, "n": 0}
     assert [one.text() for one in (whole, bare, none)] == ["0.81 [0.70, 0.91]", "0.50", "-"]
+
+
+def test_intervals_do_not_depend_on_the_names_of_the_patients():
+    values = np.random.default_rng(4).normal(size=40)
+    rows = np.repeat(np.arange(20), 2)
+    keyed = [f"case-{hash((7, int(patient))) & 0xFFFF:04x}-{patient}" for patient in rows]
+    one = patient_bootstrap(weighted_mean, [f"P{patient:02d}" for patient in rows], values, n=50, weighted=True)
+    other = patient_bootstrap(weighted_mean, keyed, values, n=50, weighted=True)
+    assert (one.low, one.high, one.n) == (other.low, other.high, other.n)
