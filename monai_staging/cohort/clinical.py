@@ -115,14 +115,18 @@ def read_clinical(
     table = open_table(path)
     named = dict(columns or {})
     letters = {role: named.get(role) for role in _TNM_ROLES}
+    rows = list(table.rows)
     tnm = find_columns(table.header, letters, prefix=prefix, with_prefix=True)
+    if "prefix" not in named and tnm.prefix is not None and not _any_prefix(rows, tnm.prefix):
+        # How the patients are addressed.
+        tnm = find_columns(table.header, letters, prefix=prefix, with_prefix=False)
     found = {role: getattr(tnm, role) for role in letters if getattr(tnm, role) is not None}
     found |= _find(path, table.header, named, aliases)
     given = edition if tnm.edition is None or fill_edition else None
     rules = Rules(tnm, given, prefix, width=len(table.header), last_prefix=default_prefix, fill=True)
     unstated = unknown_labels(edition, prefix or tnm.kind or default_prefix)
-    rows, _ = skip_extra_headers(table.rows, table.header, tnm)
-    of_patient, without = _by_patient(rows, found, patient_id)
+    records, _ = skip_extra_headers(iter(rows), table.header, tnm)
+    of_patient, without = _by_patient(records, found, patient_id)
     unknown: dict[str, Counter[str]] = defaultdict(Counter)
     labels: dict[str, Labels] = {}
     conflicts: dict[str, str] = {}
@@ -153,6 +157,11 @@ def read_clinical(
         patients_without_edition=without_edition,
         notes=tuple(f"{path.name}: {note}." for note in table.notes if "Latin-1" in note or "sheets" in note),
     )
+
+
+def _any_prefix(rows: Iterable[Row], column: int) -> bool:
+    cells = (row.cells[column] for row in rows if column < len(row.cells))
+    return any(plain(cell).lower() in PREFIXES for cell in cells)
 
 
 def _by_patient(

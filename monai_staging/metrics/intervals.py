@@ -76,8 +76,8 @@ def resample(patients: Sequence[str] | NDArray[Any], n: int = 1000, seed: int = 
     Args:
         patients: (rows) whose each row is; a patient may have several rows (studies), which stay together.
         n: how many resamples.
-        seed: of the draw; the same rows, ``n`` and seed give the same resamples. Patients are told apart by their names,
-            and numbered as they come: a cohort names its cases at random, and its intervals must not depend on that.
+        seed: of the draw; the same rows, ``n`` and seed give the same resamples. Patients are numbered as they come:
+            a cohort names its cases by a random key, and its intervals must not depend on that.
 
     Raises:
         UsageError: ``n`` is below 1.

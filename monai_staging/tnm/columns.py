@@ -160,7 +160,8 @@ def _common_kind(header: Sequence[str], found: Mapping[str, int | None], *, need
         if needed:
             told = ", ".join(f"{names[letter]!r} is {kinds[letter]}" for letter in "tn")
             raise UsageError(
-                f"Columns of T and N must be of one kind: {told}; name others with --t and --n, or give --prefix."
+                f"Columns of T and N must be of one kind: {told}; name others with --t and --n, or keep these, naming "
+                "them with --t, --n and --m beside --prefix."
             )
         return None
     return stated.pop() if stated else None if {"t", "n"} & set(kinds) else kinds["m"]

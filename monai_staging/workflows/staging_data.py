@@ -85,7 +85,7 @@ def staging_datalist(
     if unknown:
         raise DataError(f"Cohort {cohort.name}: a part is one of {', '.join(PARTS)}; found {unknown[0]!r}.")
     annotated = {lesion_group(lesion.kind, lesion.site) for case in cohort.cases for lesion in case.lesions}
-    names = _study_names(cohort.cases, key)
+    names = dict(zip(map(id, cohort.cases), _study_names(cohort.cases, key), strict=True))
     prefix = next((case.prefix for case in cohort.cases if labels and _is_labelled(case)), "c")
     items = []
     for original in (case for name in parts for case in cohort.parts[name]):
@@ -100,7 +100,7 @@ def staging_datalist(
                 **{name: str(path) for name, path in files.items()},
                 "files": [_file_state(path) for path in files.values()],
                 "case": case_name(case.patient, key),
-                "study": names[case.series],
+                "study": names[id(original)],
                 "lesions": [asdict(lesion) for lesion in case.lesions],
                 "lesion_z_mm": _lesion_ranges(case),
                 # No tensor: pickled, it holds its address, and a persistent cache would never find it again.
@@ -117,16 +117,17 @@ def staging_datalist(
     return items[:limit]
 
 
-def _study_names(cases: Sequence[Case], key: bytes) -> dict[str, str]:
-    """Series to the case's name, numbered (``case-0123456789-2``) where the patient has more than one."""
-    series: dict[str, list[str]] = defaultdict(list)
-    for case in cases:
-        series[case.patient].append(case.series)
-    names = {}
-    for patient, own in series.items():
-        name = case_name(patient, key)
-        numbered = {uid: f"{name}-{number}" for number, uid in enumerate(sorted(own), start=1)}
-        names.update(numbered if len(own) > 1 else {own[0]: name})
+def _study_names(cases: Sequence[Case], key: bytes) -> list[str]:
+    """Each case's name, numbered (``case-0123456789-2``) where the patient has more than one."""
+    own: dict[str, list[int]] = defaultdict(list)
+    # By identifiers, so that another split changes no name; by place where those do not tell cases apart.
+    for place in sorted(range(len(cases)), key=lambda place: (cases[place].study, cases[place].series, place)):
+        own[cases[place].patient].append(place)
+    names = [case_name(case.patient, key) for case in cases]
+    for places in own.values():
+        if len(places) > 1:
+            for number, place in enumerate(places, start=1):
+                names[place] += f"-{number}"
     return names
 
 
@@ -245,6 +246,7 @@ def training_counts(dataset_dir: str | os.PathLike[str]) -> LabelCounts | None:
     return label_counts([c.t for c in cases], [c.n for c in cases], [c.m for c in cases], cases[0].edition)
 
 
-def has_lesions(dataset_dir: str | os.PathLike[str]) -> bool:
-    """Whether a case of the cohort's training part has a lesion, so that the map can be learned from lesions."""
-    return any(case.lesions for case in load_cohort(dataset_dir).training)
+def has_lesions(dataset_dir: str | os.PathLike[str], groups: Sequence[str] = tuple(LESION_GROUPS)) -> bool:
+    """Whether a case of the cohort's training part has a lesion of these groups, so that the map can be learned."""
+    lesions = (lesion for case in load_cohort(dataset_dir).training for lesion in case.lesions)
+    return any(lesion_group(lesion.kind, lesion.site) in groups for lesion in lesions)

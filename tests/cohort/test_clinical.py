@@ -104,6 +104,24 @@ def test_the_prefix_column_can_be_named(tmp_path: Path) -> None:
     assert read_clinical(path, edition="8", prefix="r", columns={"prefix": "prefix"}).labels["A"].prefix == "p"
 
 
+def test_how_a_patient_is_addressed_is_no_prefix(tmp_path: Path) -> None:
+    text = "patient,prefix,t,n,m\nA,Mr.,T1a,N0,M0\nB,{},T1a,N0,M0\n"
+    labels = read_clinical(write(tmp_path / "a.csv", text.format("Ms.")), edition="8", prefix="p").labels
+    assert [labels[patient].prefix for patient in "AB"] == ["p", "p"]
+    # A column that holds any prefix is one, and what it holds beside is refused.
+    table = read_clinical(write(tmp_path / "b.csv", text.format("yc")), edition="8", prefix="p")
+    assert table.labels["B"].prefix == "yc" and "Mr." in table.conflicts["A"]
+
+
+def test_columns_of_two_kinds_are_kept_where_they_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.csv", "patient,Clinical T Stage,Pathologic N Stage,M Stage\nA,T2a,N1,M0\n")
+    with pytest.raises(UsageError, match=r"of one kind.*naming them with --t, --n and --m beside --prefix"):
+        read_clinical(path, edition="8")
+    columns = {"t": "Clinical T Stage", "n": "Pathologic N Stage", "m": "M Stage"}
+    found = read_clinical(path, edition="8", prefix="p", columns=columns).labels["A"]
+    assert (found.t, found.n, found.m, found.prefix) == (("T2a",), ("N1",), ("M0",), "p")
+
+
 def test_pathological_columns_give_the_prefix(tmp_path: Path) -> None:
     path = write(
         tmp_path / "c.csv", "Case ID,Pathological T stage,Pathological N stage,Pathological M stage\nA,T2a,N0,M0\n"

@@ -80,7 +80,7 @@ def one(write_ct):
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS)
-@pytest.mark.parametrize("padding", [b"", b"\0\0\0\0"])
+@pytest.mark.parametrize("padding", [b"", b"\0\0\0\0", b"\xff", b" \0", b"\n"])
 def test_a_whole_codestream_is_read_exactly(one, syntax, padding):
     pixels = stored()[0]
     save(one, [codestream(pydicom.dcmread(one), pixels, syntax) + padding], syntax)

@@ -16,6 +16,7 @@ from monai_staging.errors import DataError
 from monai_staging.tnm.categories import EDITIONS, LETTERS, categories
 from monai_staging.workflows.staging_data import (
     cohort_title,
+    has_lesions,
     join_set,
     mlflow_command,
     model_classes,
@@ -165,6 +166,21 @@ def test_a_patient_s_studies_are_told_apart(tmp_path: Path) -> None:
     items = staging_datalist(saved(tmp_path, training=(*two, case(2))), "training")
     assert items[0]["case"] == items[1]["case"] != items[2]["case"]
     assert [item["study"] for item in items] == [f"{items[0]['case']}-1", f"{items[0]['case']}-2", items[2]["case"]]
+
+
+def test_studies_without_identifiers_are_told_apart_too(tmp_path: Path) -> None:
+    made = tuple(replace(case(index), patient=f"P{index // 2}", study="1", series="1") for index in range(4))
+    items = staging_datalist(saved(tmp_path, test=made), "test", labels=False)
+    assert len({item["study"] for item in items}) == 4
+    assert [item["study"].removeprefix(item["case"]) for item in items] == ["-1", "-2"] * 2
+
+
+def test_only_lesions_that_the_map_has_a_group_for_count_as_lesions(tmp_path: Path) -> None:
+    node = Lesion(kind="node", site="Lymph node", center_mm=(1.0, 2.0, 3.0), size_mm=(9.0, 8.0, 7.0))
+    root = saved(tmp_path, training=(replace(case(0), lesions=(node,)),))
+    assert not has_lesions(root)
+    saved(tmp_path, training=(case(0, "node"),))
+    assert has_lesions(root) and not has_lesions(root, ["primary"])
 
 
 def test_an_item_changes_with_its_volume(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ MAYBE_LOSSY = frozenset(_JPEG + own for own in ("81", "91", "93", "203"))
 _J2K_MAYBE_LOSSY = frozenset(_JPEG + own for own in ("91", "93", "203"))
 
 _END = b"\xff\xd9"
+_PADDED = 16
 # Segments of JPEG and JPEG-LS.
 _LOSSLESS_FRAMES = (0xC3, 0xC7, 0xCB, 0xCF)
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)
@@ -54,8 +55,9 @@ def cut_frame(dataset: Dataset) -> int | None:
     number = 0
     frames = generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets)
     for number, frame in enumerate(islice(frames, count), start=1):
-        # A fragment of odd length is padded with a zero, and some writers pad with more.
-        if not frame.rstrip(b"\0").endswith(_END):
+        # A fragment of odd length is padded with a zero; some writers pad with more, or with other bytes. The marker
+        # cannot occur within coded data.
+        if _END not in frame.rstrip(b"\0")[-_PADDED:]:
             return number
     return number + 1 if number < count else None
 

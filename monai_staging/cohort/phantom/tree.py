@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+from monai_staging.cohort.lock import exclusive
 from monai_staging.cohort.phantom.config import PhantomConfig
 from monai_staging.cohort.phantom.study import configuration_digest, remove_leftovers, write_phantom_study
 from monai_staging.cohort.phantom.truth import PhantomTruth
@@ -74,6 +75,7 @@ def write_phantom_tree(
 
     Raises:
         UsageError: where there is nothing to do or a number is negative.
+        DataError: another process is writing into the tree.
     """
     numbers = list(indexes) if indexes is not None else list(range(first, first + cases))
     if not numbers or min(numbers) < 0 or seed < 0:
@@ -82,11 +84,17 @@ def write_phantom_tree(
         )
     folder, settings = Path(out), config or PhantomConfig()
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
-    count = min(len(numbers), workers or os.cpu_count() or 1)
-    found = dict(progress(_all(folder, numbers, seed, settings, count), total=len(numbers), description="phantom"))
-    truths = [found[number] for number in numbers]
-    write_tables(folder, truths)
+    # Beside the tree, which is read as raw data.
+    lock, busy = (
+        folder.resolve().parent / f".{folder.resolve().name}.lock",
+        f"{out}: another process is writing phantoms",
+    )
+    with exclusive(lock, busy=busy):
+        remove_leftovers(folder)
+        count = min(len(numbers), workers or os.cpu_count() or 1)
+        found = dict(progress(_all(folder, numbers, seed, settings, count), total=len(numbers), description="phantom"))
+        truths = [found[number] for number in numbers]
+        write_tables(folder, truths)
     return truths
 
 

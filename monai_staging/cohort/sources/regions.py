@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from monai_staging.cohort.case import LESION_KINDS
 from monai_staging.cohort.dicom import Rejection, Rule, Series, SeriesRefused, scan, with_progress
-from monai_staging.cohort.lesions import Part, components, lesion_of_part, overlap, paint, part_of_mask
+from monai_staging.cohort.lesions import components, lesion_of_part, paint, part_of_mask
 from monai_staging.cohort.masks import list_rois, list_segments, mask_from_rtstruct, mask_from_seg
 from monai_staging.cohort.sources.base import (
     ANNOTATION_WITHOUT_IMAGE,
@@ -24,14 +24,17 @@ from monai_staging.cohort.sources.base import (
     SourceOptions,
     build_plan,
 )
+from monai_staging.cohort.sources.region_repeats import (
+    SAME_LESION_OVERLAP,
+    Candidate,
+    without_covered,
+    without_repeats,
+)
 from monai_staging.cohort.volume import Volume
 
 MODALITIES = ("SEG", "RTSTRUCT")
 NO_LESION_REGION = "no-lesion-region"
 ANNOTATION_OF_ANOTHER_PATIENT = "annotation-of-another-patient"
-DUPLICATE_REGION = "duplicate-region"
-SAME_LESION_OVERLAP = 0.5
-"""Two regions that share this part of their union, or more, are one lesion drawn twice."""
 MALFORMED = (AttributeError, ValueError, KeyError, TypeError, IndexError)
 """What reading an object that lacks what it must have may end in, where no rule foresaw it."""
 
@@ -119,8 +122,8 @@ class RegionAnnotator:
                 else:
                     found += read
         found.sort(key=lambda candidate: LESION_KINDS.index(candidate.kind))
-        found, repeats = _without_repeats(found)
-        found, covered = _without_covered(found, volume.shape)
+        found, repeats = without_repeats(found)
+        found, covered = without_covered(found, volume.shape)
         lesions = tuple(
             lesion_of_part(own.part, volume.affine, kind=own.kind, label=label, site=own.name or None)
             for label, own in enumerate(found, start=1)
@@ -141,61 +144,6 @@ class RegionAnnotator:
         if not found:
             return file.rejection(NO_LESION_REGION, f"no region that is a lesion; it has {', '.join(names) or 'none'}.")
         return found
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A part of a region that becomes a lesion unless another gives the same: whose it is, its kind, its voxels."""
-
-    file: RegionFile
-    region: int
-    name: str
-    kind: str
-    part: Part
-
-    def refusal(self, found: str, other: RegionFile | None = None) -> Rejection:
-        """The region's record for ``rejected.json``, with the file that gives the same."""
-        record = self.file.rejection(DUPLICATE_REGION, f"region {self.name!r} {found}")
-        return record if other in (None, self.file) else replace(record, files=(*record.files, str(other.path)))
-
-
-def _without_repeats(found: list[Candidate]) -> tuple[list[Candidate], list[Rejection]]:
-    """Those that no earlier one gives already, and the record of the regions (not of each part) that repeat another."""
-    kept: list[Candidate] = []
-    repeats: dict[tuple[RegionFile, int, RegionFile, int], list[tuple[Candidate, Candidate, float]]] = defaultdict(list)
-    for own in found:
-        for other in kept:
-            if (own.file, own.region) == (other.file, other.region):
-                continue
-            shared = overlap(own.part, other.part)
-            if shared >= SAME_LESION_OVERLAP:
-                repeats[own.file, own.region, other.file, other.region].append((own, other, shared))
-                break
-        else:
-            kept.append(own)
-    rejections = []
-    for parts in repeats.values():
-        own, other, shared = min(parts, key=lambda repeat: repeat[2])
-        where = "the same file" if own.file == other.file else "/".join(other.file.path.parts[-2:])
-        times = f" in {len(parts)} parts" if len(parts) > 1 else ""
-        found_is = (
-            f"is region {other.name!r} of {where} again{times}: they share {shared:.2f} of their union, "
-            f"{SAME_LESION_OVERLAP:g} or more is one lesion; refuse to count it twice."
-        )
-        rejections.append(own.refusal(found_is, other.file))
-    return kept, rejections
-
-
-def _without_covered(found: list[Candidate], shape: tuple[int, int, int]) -> tuple[list[Candidate], list[Rejection]]:
-    """Those of which a voxel shows in the mask, and the record of the others: their labels would mark nothing."""
-    kept, rejections = [], []
-    painted = paint([own.part for own in found], shape)
-    for label, own in enumerate(found, start=1):
-        if (painted[own.part.box] == label).any():
-            kept.append(own)
-        else:
-            rejections.append(own.refusal("is covered by smaller regions; nothing of it shows in the mask."))
-    return kept, rejections
 
 
 def read_regions(file: RegionFile, series: Series, volume: Volume, names: Iterable[str]) -> list[Region]:

@@ -16,6 +16,7 @@ import pytest
 
 from monai_staging.cli.main import main
 from monai_staging.cohort.dicom import read_series, scan
+from monai_staging.cohort.lock import exclusive
 from monai_staging.cohort.masks import mask_from_rtstruct, mask_from_seg
 from monai_staging.cohort.phantom import (
     PhantomConfig,
@@ -24,7 +25,7 @@ from monai_staging.cohort.phantom import (
     write_phantom_study,
     write_phantom_tree,
 )
-from monai_staging.errors import UsageError
+from monai_staging.errors import DataError, UsageError
 
 TINY = PhantomConfig(resolution="tiny")
 
@@ -205,6 +206,13 @@ def test_what_a_killed_process_of_the_same_number_left_is_removed(tmp_path):
     (tmp_path / f".{os.getpid()}.tmp.PH-9-0000" / "CT").mkdir(parents=True)
     write_phantom_tree(tmp_path, 1, 3, TINY, workers=1)
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_two_processes_do_not_write_into_one_tree(tree, tmp_path):
+    out = tmp_path / "tree"
+    with exclusive(tmp_path / ".tree.lock", busy=""), pytest.raises(DataError, match="another process is writing"):
+        write_phantom_tree(out, 1, config=TINY, workers=1)
+    assert not any(out.iterdir())
 
 
 def test_two_workers_write_what_one_does(tree, tmp_path):
