@@ -200,7 +200,11 @@ class TrackingHandler(TrackedRun, MLFlowHandler):  # type: ignore[misc]
         return None, {}
 
     def _log_cohort(self, context: str) -> None:
-        cohort = cohort_summary(self._cohort) if self._cohort else None
+        try:
+            cohort = cohort_summary(self._cohort) if self._cohort else None
+        except (OSError, ValueError, TypeError, AttributeError) as error:  # damaged; who needs it says how
+            logger.warning("MLflow: the cohort cannot be read and is not logged (%s).", type(error).__name__)
+            return
         if cohort is None:
             return
         self.log_tags({"cohort.name": cohort.name, "cohort.source": cohort.source, "cohort.digest": cohort.digest})

@@ -19,6 +19,13 @@ class Terminated(SystemExit):
         super().__init__(128 + signal.SIGTERM)
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """The error that happened; MONAI's parser raises one of its own from it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 class ProcessWatch:
     """Calls back when the process ends while it is installed.
 
@@ -27,7 +34,8 @@ class ProcessWatch:
         on_exit: called at interpreter exit.
 
     Attributes:
-        terminated: SIGTERM, if it has come. Python ends without a word to ``on_error`` then; ``on_exit`` looks here.
+        terminated: SIGTERM, if it has come since ``install``. Python ends without a word to ``on_error`` then;
+            ``on_exit`` looks here.
     """
 
     def __init__(self, on_error: Callable[[BaseException], None], on_exit: Callable[[], None]) -> None:
@@ -42,6 +50,7 @@ class ProcessWatch:
         """Starts listening. SIGTERM is taken only in the main thread and only where nobody else has taken it."""
         if self._previous_hook is not None:
             return
+        self.terminated = None
         self._previous_hook = sys.excepthook
         sys.excepthook = self._hook
         atexit.register(self._exit)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import time
 import traceback
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,17 @@ from monai_staging.tracking.background import BackgroundDelivery
 from monai_staging.tracking.config import shorten
 from monai_staging.tracking.delivery import Delivery
 from monai_staging.tracking.journal import JOURNAL_NAME, Journal, public_uri
-from monai_staging.tracking.lifecycle import ProcessWatch, Terminated
+from monai_staging.tracking.lifecycle import ProcessWatch, Terminated, root_cause
 from monai_staging.tracking.scrub import Scrubber
 from monai_staging.tracking.system import SystemSampler
+from monai_staging.tracking.values import number
 
 logger = logging.getLogger("monai_staging.tracking")
 PathLike = str | os.PathLike[str]
 
 
 class TrackedRun:
-    """A run of MLflow, kept in ``output_dir`` first and delivered from there.
-
-    Nothing is written before ``open``; every ``log_...`` opens the run if it is not open.
+    """A run of MLflow, kept in ``output_dir`` first; every ``log_...`` opens it if it is not open.
 
     Args:
         output_dir: folder of the journal.
@@ -163,9 +163,9 @@ class TrackedRun:
         """
         values = {}
         for name, value in metrics.items():
-            number = _number(value)
-            if number is not None:
-                values[f"{prefix}/{name.removeprefix(f'{prefix}_')}" if prefix else name] = number
+            found = number(value)
+            if found is not None:
+                values[f"{prefix}/{name.removeprefix(f'{prefix}_')}" if prefix else name] = found
         if values:
             self.record("metrics", metrics=values, step=self.step if step is None else step, time_ms=now_ms())
 
@@ -236,17 +236,31 @@ class TrackedRun:
         """Ends the run: KILLED for Ctrl-C and SIGTERM, else FAILED with the traceback (artifact ``failure.txt``)."""
         if self._journal is None:
             return
-        # MONAI's parser raises an error of its own from the one that happened.
-        root = error
-        while root.__cause__ is not None:
-            root = root.__cause__
+        root = root_cause(error)
         killed = isinstance(root, KeyboardInterrupt | Terminated)
-        summary = "SIGTERM" if isinstance(root, Terminated) else f"{type(root).__name__}: {root}".removesuffix(": ")
-        self.log_tags({"failure": self.scrubber.message(summary)})
-        if not killed:
-            text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-            self.log_text(self.scrubber.message(text), "failure.txt")
-        self.finish("KILLED" if killed else "FAILED")
+        with self._ending("KILLED" if killed else "FAILED"):
+            summary = "SIGTERM" if isinstance(root, Terminated) else f"{type(root).__name__}: {root}".removesuffix(": ")
+            self.log_tags({"failure": self.scrubber.message(summary)})
+            if not killed:
+                text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+                self.log_text(self.scrubber.message(text), "failure.txt")
+
+    @contextlib.contextmanager
+    def _ending(self, status: str) -> Iterator[None]:
+        """Ends the run, whether or not the block could write down why."""
+        try:
+            yield
+        except Exception as problem:
+            # Its kind alone: what could not be scrubbed may be in its words.
+            logger.warning("MLflow: why the run ended is not logged, for a %s.", type(problem).__name__)
+        finally:
+            self.finish(status)
+
+    def abandon(self, why: str) -> None:
+        """Ends the run FAILED where no exception says why."""
+        if self._journal is not None:
+            with self._ending("FAILED"):
+                self.log_tags({"failure": why})
 
     def finish(self, status: str = "FINISHED") -> None:
         """Ends the run, waits up to ``drain_s`` for the server, says where the run is. A second call does nothing."""
@@ -273,24 +287,14 @@ class TrackedRun:
             )
 
     def _at_exit(self) -> None:
-        if self.completed:
-            self.finish()
-        elif self._watch.terminated is not None:
+        if self._watch.terminated is not None:  # first: after a complete training it is the evaluation that is killed
             self.fail(self._watch.terminated)
+        elif self.completed:
+            self.finish()
         else:
-            self.log_tags({"failure": "the program ended before the run did"})
-            self.finish("FAILED")
+            self.abandon("the program ended before the run did")
 
 
 def now_ms() -> int:
     """MLflow's time: milliseconds since 1970."""
     return int(time.time() * 1000)
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, str) or value is None:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        return None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from monai_staging.errors import DataError
 
 _LONG = 6  # characters; a shorter identifier may be any number of a config
+_FIELDS = ("patient", "study", "series")
+_UNNAMED = "case-unnamed"
 
 
 class Scrubber:
@@ -38,18 +41,21 @@ class Scrubber:
             return {}
         from monai_staging.cohort.privacy import case_name, load_key
 
-        content = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            text = file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return {}
         key: bytes | None = None
         # A cohort on a read-only disk may have no key: its cases are then left without a name, not with their identity.
-        with contextlib.suppress(DataError):
+        with contextlib.suppress(DataError, OSError):
             key = load_key(file.parent)
         names: dict[str, str] = {}
-        for part in ("training", "validation", "test"):
-            for case in content.get(part, ()):
-                name = case_name(str(case["patient"]), key) if key else "case-unnamed"
-                for field in ("patient", "study", "series"):
-                    if case.get(field):
-                        names[str(case[field])] = name
+        for case in _cases(text):
+            name = _UNNAMED
+            with contextlib.suppress(ValueError):
+                if key and case.get("patient"):
+                    name = case_name(str(case["patient"]), key)
+            names |= {str(case[field]): name for field in _FIELDS if case.get(field)}
         return names
 
     def _pattern(self, shortest: int) -> re.Pattern[str] | None:
@@ -81,3 +87,17 @@ class Scrubber:
         if pattern is not None:
             text = pattern.sub(lambda match: self._names[match.group()], text)
         return self._extra(text) if self._extra else text
+
+
+def _cases(text: str) -> Iterator[dict[str, Any]]:
+    """The cases of a ``cohort.json``. It may be the very file a run fails of: what cannot be read is passed over."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        # Cut off or otherwise damaged: the identifiers that stand in it are hidden all the same.
+        for field, value in re.findall(rf'"({"|".join(_FIELDS)})"\s*:\s*"([^"]*)"', text):
+            yield {field: value}
+        return
+    for part in ("training", "validation", "test"):
+        cases = content.get(part) if isinstance(content, dict) else None
+        yield from (case for case in cases if isinstance(case, dict)) if isinstance(cases, list) else ()

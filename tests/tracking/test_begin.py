@@ -37,8 +37,12 @@ TRAINER = {
 }
 
 
-def start(folder: Path, uri: str, loader: str) -> subprocess.Popen[str]:
-    """``python -m monai.bundle run`` of a bundle that trains on ``loader``."""
+LOADER = "$[{'image': torch.ones(1, 2), 'label': torch.ones(1, 1)}]"
+WAIT = "(pathlib.Path('ready').touch(), time.sleep(60))"
+
+
+def start(folder: Path, uri: str, loader: str, after: str = "$0", **tracking: str) -> subprocess.Popen[str]:
+    """``python -m monai.bundle run`` of a bundle that trains on ``loader`` and then does ``after``."""
     config = {
         "imports": ["$import torch", "$import time", "$import pathlib"],
         "output_dir": str(folder / "out"),
@@ -46,10 +50,10 @@ def start(folder: Path, uri: str, loader: str) -> subprocess.Popen[str]:
         "half": "$1 / 2",
         "network": "$torch.nn.Linear(2, 1)",
         "loader": loader,
-        "tracking": TRACKING,
+        "tracking": {**TRACKING, **tracking},
         "trainer": TRAINER,
         "initialize": ["$@half", "$@tracking.begin()", "$@tracking.begin()"],
-        "run": ["$@trainer.run()"],
+        "run": ["$@trainer.run()", after],
         "finalize": ["$@tracking.finish()"],
     }
     (folder / "train.json").write_text(json.dumps(config))
@@ -80,8 +84,7 @@ def test_failure_before_the_engine_starts_is_a_failed_run_with_its_traceback(tmp
 
 
 def test_training_is_the_run_that_was_begun(tmp_path: Path, database: str) -> None:
-    loader = "$[{'image': torch.ones(1, 2), 'label': torch.ones(1, 1)}]"
-    process = start(tmp_path, database, loader)
+    process = start(tmp_path, database, LOADER)
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 0, errors
     run = only_run(database)
@@ -94,15 +97,15 @@ def test_training_is_the_run_that_was_begun(tmp_path: Path, database: str) -> No
     assert sum(fact["op"] == "params" for fact in facts) == 1
 
 
+@pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_run_stopped_before_the_engine_starts_is_killed(
-    tmp_path: Path, database: str, number: int, wait_until: Wait
+def test_run_stopped_before_or_after_its_training_is_killed(
+    tmp_path: Path, database: str, number: int, trained: bool, wait_until: Wait
 ) -> None:
     # A shell's background job inherits an ignored SIGINT; a user's does not.
-    loader = "$(pathlib.Path('ready').touch(), time.sleep(60))"
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        process = start(tmp_path, database, loader)
+        process = start(tmp_path, database, LOADER, f"${WAIT}") if trained else start(tmp_path, database, f"${WAIT}")
     finally:
         signal.signal(signal.SIGINT, before)
     wait_until((tmp_path / "ready").exists)
@@ -111,6 +114,34 @@ def test_run_stopped_before_the_engine_starts_is_killed(
     run = only_run(database)
     assert run.info.status == "KILLED"
     assert run.data.tags["failure"] == ("SIGTERM" if number == signal.SIGTERM else "KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("cohort", ['{"training": [{"study": "1.2.840.7"}]}', '{"training": [{"patient": "DOE^JANE", '])
+def test_damaged_cohort_is_a_failed_run_with_its_config(tmp_path: Path, database: str, cohort: str) -> None:
+    (tmp_path / "cohort.json").write_text(cohort)
+    process = start(tmp_path, database, "$[][0 * len('DOE^JANE 1.2.840.7')]", cohort=str(tmp_path))
+    process.communicate(timeout=120)
+    run = only_run(database)
+    assert (run.info.status, run.data.tags["failure"]) == ("FAILED", "IndexError: list index out of range")
+    client = mlflow.MlflowClient(database)
+    text = Path(client.download_artifacts(run.info.run_id, "failure.txt")).read_text()
+    assert "IndexError" in text
+    assert ("JANE" if "JANE" in cohort else "1.2.840.7") not in text
+    assert "config.json" in {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+@pytest.mark.parametrize("end", ["fail", "exit"])
+def test_reason_that_cannot_be_written_down_does_not_keep_a_run_open(
+    tmp_path: Path, database: str, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def scrub(text: str) -> str:
+        raise KeyError("DOE^JANE")
+
+    tracking = TrackingHandler(tmp_path / "out", database, experiment_name="exp", scrub=scrub, system_metrics=False)
+    tracking.begin()
+    tracking.fail(ValueError("oh")) if end == "fail" else tracking._at_exit()
+    assert only_run(database).info.status == "FAILED"
+    assert "why the run ended is not logged, for a KeyError" in caplog.text
 
 
 def test_config_that_cannot_be_read_does_not_hide_how_the_run_ended(

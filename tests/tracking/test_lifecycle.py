@@ -72,6 +72,20 @@ def test_interrupt() -> None:
     assert code == -signal.SIGINT
 
 
+def test_sigterm_that_was_survived_is_not_the_end_of_what_comes_later() -> None:
+    body = """
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except Terminated:
+            say(watch.terminated is not None)
+        watch.uninstall()
+        watch.install()
+        say(watch.terminated is None)
+    """
+    assert run(body)[1] == ["True", "True", "exit"]
+
+
 def test_uninstalled_watch_hears_nothing() -> None:
     body = """
         watch.uninstall()

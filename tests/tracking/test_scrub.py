@@ -57,3 +57,23 @@ def test_cohort_without_a_key_hides_the_name_all_the_same(tmp_path: Path) -> Non
     cohort = write_cohort(tmp_path)
     (cohort / ".case_key").write_text("")
     assert Scrubber(cohort).message("DOE^JANE") == "case-unnamed"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"training": [{"patient": "DOE^JANE", "study": "1.2.840.1"}, {"patient": "ROE',
+        '{"training": [{"study": "1.2.840.1"}, {"patient": "DOE^JANE"}, 3], "validation": 7, "test": null}',
+        '{"training": [{"patient": "DOE^JANE", "study": "1.2.840.1"}, {"patient": "\\ud800"}]}',
+    ],
+)
+def test_damaged_cohort_hides_what_can_be_read_of_it(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cohort.json").write_text(content)
+    said = Scrubber(tmp_path).message("DOE^JANE of 1.2.840.1")
+    assert said.count("case-") == 2 and "JANE" not in said
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff\xfe", b'{"training": {"patient": 1}}', b"[" * 100_000])
+def test_file_that_is_no_cohort_hides_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "cohort.json").write_bytes(content)
+    assert Scrubber(tmp_path).message("DOE^JANE") == "DOE^JANE"
