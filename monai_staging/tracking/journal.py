@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from monai_staging.errors import DataError
+from monai_staging.files import write_text_atomic
 
 JOURNAL_NAME = "tracking-spool.jsonl"
 _JOURNALS = "tracking-spool*.jsonl"
@@ -87,8 +88,8 @@ class Journal:
             self.header = self._read()
         else:
             self.header = {"op": "run", **header}
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(json.dumps(self.header) + "\n", encoding="utf-8")
+            # A file of its own: who still writes to one that was there before must not write to this one.
+            write_text_atomic(self.path, json.dumps(self.header) + "\n")
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 (lives as long as the run)
 
     def _read(self) -> Record:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from monai_staging.tracking import open_runs
 from monai_staging.tracking.background import BackgroundDelivery
 from monai_staging.tracking.config import shorten
 from monai_staging.tracking.delivery import Delivery
@@ -87,6 +88,7 @@ class TrackedRun:
         if not self.active or self._journal is not None:
             return False
         self.completed = False
+        open_runs.take(self.output_dir / self._journal_name, self)
         self._journal, resumed = self._open_journal()
         if resumed:
             self._journal.append("status", status="RUNNING", time_ms=now_ms())
@@ -267,6 +269,7 @@ class TrackedRun:
         if self._journal is None or self._background is None:
             return
         self._watch.uninstall()
+        open_runs.release(self.output_dir / self._journal_name, self)
         if self._sampler is not None:
             self._sampler.stop()
         self.record("status", status=status, time_ms=now_ms())

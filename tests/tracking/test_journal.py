@@ -89,6 +89,17 @@ def test_file_that_is_no_journal_is_refused(tmp_path: Path, content: str, messag
         Journal(path)
 
 
+def test_new_journal_is_not_written_to_by_who_had_the_old_one_open(tmp_path: Path) -> None:
+    old = Journal(tmp_path / "j.jsonl", HEADER)
+    old.append("tags", tags={"a": "1"})
+    new = Journal(tmp_path / "j.jsonl", {**HEADER, "key": "other"})
+    old.append("status", status="FAILED", time_ms=1)
+    new.append("tags", tags={"b": "2"})
+    new.close()
+    again = Journal(tmp_path / "j.jsonl")
+    assert again.header["key"] == "other" and [fact["op"] for fact in again.facts] == ["tags"]
+
+
 def test_threads_do_not_tear_each_others_lines(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.jsonl", HEADER)
 
