@@ -46,7 +46,7 @@ class TrackingHandler(TrackedRun, MLFlowHandler):  # type: ignore[misc]
         run_name: name of the run; by default the experiment's and the time.
         config: the config to log (a dict, or a JSON file); by default the one this handler is instantiated from.
         cohort: cohort folder or ``cohort.json``: its digest and sizes are logged, its patients never.
-        resume: continue the run that ``output_dir`` holds, if it holds one.
+        resume: continue the run that trained last in ``output_dir``, if it holds one.
         system_metrics: whether CPU, memory, disk, network and GPU are sampled.
         system_interval_s: seconds between two samples.
         evaluator_prefix: what the metrics of an evaluator are called: ``val`` in training, ``test`` in an evaluation.
@@ -262,6 +262,9 @@ class TrackingHandler(TrackedRun, MLFlowHandler):  # type: ignore[misc]
         self.finish()
 
     def _epoch_started(self, engine: Engine) -> None:
+        # Not when the engine starts: a checkpoint handler that comes after this one first moves the claim of the
+        # training before out of the way, with the checkpoints it belongs to.
+        self.claim()
         self._epoch_start_s = time.monotonic()
         self._means.reset()
 

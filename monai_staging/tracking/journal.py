@@ -22,7 +22,7 @@ from monai_staging.errors import DataError
 from monai_staging.files import write_text_atomic
 
 JOURNAL_NAME = "tracking-spool.jsonl"
-_JOURNALS = "tracking-spool*.jsonl"
+JOURNALS = "tracking-spool*.jsonl"
 _BOOKS = ("run", "run_id", "delivered", "missed", "stored", "model_id")
 Record = dict[str, Any]
 
@@ -42,9 +42,9 @@ def journals(place: str | os.PathLike[str]) -> list[Path]:
         DataError: if there is none.
     """
     path = Path(place)
-    found = sorted(path.glob(_JOURNALS)) if path.is_dir() else [path] if path.is_file() else []
+    found = sorted(path.glob(JOURNALS)) if path.is_dir() else [path] if path.is_file() else []
     if not found:
-        raise DataError(f"{path}: no tracking journal ({_JOURNALS}) is there.")
+        raise DataError(f"{path}: no tracking journal ({JOURNALS}) is there.")
     return found
 
 
@@ -170,8 +170,9 @@ class Journal:
         self.append("model_id", uri=public_uri(uri), fact=fact, model_id=model_id)
 
     def discard(self) -> None:
-        """Closes the file, and removes the models that only its facts lead to."""
+        """Removes the file, and the models that only its facts lead to."""
         self.close()
+        self.path.unlink(missing_ok=True)
         for fact in self.facts:
             if fact["op"] == "model" and fact["temporary"]:
                 shutil.rmtree(self.path.parent / fact["path"], ignore_errors=True)

@@ -21,6 +21,7 @@ from monai_staging.tracking.config import shorten
 from monai_staging.tracking.delivery import Delivery
 from monai_staging.tracking.journal import JOURNAL_NAME, Journal, public_uri
 from monai_staging.tracking.lifecycle import ProcessWatch, Terminated, root_cause
+from monai_staging.tracking.run_folder import RunFolder
 from monai_staging.tracking.scrub import Scrubber
 from monai_staging.tracking.system import SystemSampler
 from monai_staging.tracking.values import number
@@ -37,7 +38,7 @@ class TrackedRun:
         tracking_uri: server or database.
         experiment: MLflow experiment.
         name: name of the run; by default the experiment's and the time.
-        resume: continue the run that ``output_dir`` holds, if it holds one.
+        resume: continue the run that trained last in ``output_dir``, if it holds one.
         scrubber: what every text passes through.
         system_interval_s: seconds between samples of the machine; None for none.
         drain_s: seconds ``finish`` waits for the server.
@@ -75,7 +76,7 @@ class TrackedRun:
         self.step = 0
         self._system_interval_s = system_interval_s
         self._drain_s = drain_s
-        self._journal_name = journal_name
+        self._folder = RunFolder(self.output_dir, journal_name)
         self._artifact_location = artifact_location
         self._client = client
         self._journal: Journal | None = None
@@ -88,7 +89,7 @@ class TrackedRun:
         if not self.active or self._journal is not None:
             return False
         self.completed = False
-        open_runs.take(self.output_dir / self._journal_name, self)
+        open_runs.take(self._folder.current, self)
         self._journal, resumed = self._open_journal()
         if resumed:
             self._journal.append("status", status="RUNNING", time_ms=now_ms())
@@ -102,21 +103,11 @@ class TrackedRun:
         return True
 
     def _open_journal(self) -> tuple[Journal, bool]:
-        path = self.output_dir / self._journal_name
-        if path.exists():
-            old = Journal(path)
-            if self.resume:
+        if self.resume:
+            old = self._folder.resume()
+            if old is not None:
                 self.name, self.experiment = old.header["run_name"], old.header["experiment"]
                 return old, True
-            missing = old.lacking(old.header["tracking_uri"])
-            if missing:
-                old.close()
-                kept = path.with_name(f"tracking-spool-{old.header['key'][:8]}.jsonl")
-                path.rename(kept)
-                logger.warning("MLflow: %d records of the last run were never delivered; kept in %s", missing, kept)
-            else:
-                old.discard()
-        elif self.resume:
             logger.info("MLflow: no run to resume in %s; a new one is started", self.output_dir)
         self.name = self.name or f"{self.experiment}-{time.strftime('%Y%m%d-%H%M%S')}"
         header = {
@@ -126,7 +117,12 @@ class TrackedRun:
             "start_ms": now_ms(),
             "tracking_uri": public_uri(self.tracking_uri),
         }
-        return Journal(path, header), False
+        return self._folder.begin(header), False
+
+    def claim(self) -> None:
+        """Makes this the run that ``resume`` continues, for when its training has begun: until then it is not."""
+        if self._journal is not None:
+            self._folder.claim(self._journal.header["key"])
 
     def record(self, operation: str, **content: Any) -> None:
         """Writes one fact to the journal, from where it is delivered."""
@@ -269,7 +265,7 @@ class TrackedRun:
         if self._journal is None or self._background is None:
             return
         self._watch.uninstall()
-        open_runs.release(self.output_dir / self._journal_name, self)
+        open_runs.release(self._folder.current, self)
         if self._sampler is not None:
             self._sampler.stop()
         self.record("status", status=status, time_ms=now_ms())

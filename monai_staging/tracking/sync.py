@@ -26,16 +26,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     complete = True
     try:
-        for journal in journals(args.spool):
-            report = replay(journal, args.tracking_uri)
-            print(f"{journal}: {report.delivered} records delivered to {report.tracking_uri}, run {report.run_id}")
-            if report.missed:
-                complete = False
-                what = ", ".join(report.missed)
-                print(f"{parser.prog}: {report.tracking_uri} still lacks of {journal}: {what}", file=sys.stderr)
-    except (StagingError, OSError, MlflowException) as error:
+        found = journals(args.spool)
+    except StagingError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    for journal in found:
+        try:
+            report = replay(journal, args.tracking_uri)
+        except (StagingError, OSError, MlflowException) as error:
+            # One run's server may be away and another's not.
+            complete = False
+            print(f"{parser.prog}: {journal}: {error}", file=sys.stderr)
+            continue
+        print(f"{journal}: {report.delivered} records delivered to {report.tracking_uri}, run {report.run_id}")
+        if report.missed:
+            complete = False
+            what = ", ".join(report.missed)
+            print(f"{parser.prog}: {report.tracking_uri} still lacks of {journal}: {what}", file=sys.stderr)
     return 0 if complete else 1
 
 

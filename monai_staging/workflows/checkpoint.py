@@ -33,6 +33,8 @@ logger = logging.getLogger("monai_staging.workflows")
 _NAME = re.compile(r"checkpoint-(\d+)\.pt")
 EARLIER = "earlier"
 """Folder in ``save_dir`` for the files of the training before, when a new one begins there."""
+COMPANIONS = ("tracking-run.json",)
+"""Files of others in ``save_dir`` that go where a training's checkpoints go: here the name of its MLflow run."""
 _TEMPORARY = re.compile(r"\.(\d+)\.tmp\.(checkpoint-\d+|best)\.pt")
 
 
@@ -164,6 +166,7 @@ class TrainingCheckpoint:
         folder = self.save_dir / EARLIER
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
+        files += [path for name in COMPANIONS if (path := self.save_dir / name).is_file()]
         for path in files:
             os.replace(path, folder / path.name)
         logger.warning(

@@ -202,6 +202,17 @@ def test_a_new_training_puts_the_files_of_an_older_one_aside(tmp_path: Path, cap
     assert names(tmp_path / "earlier") == ["best.json", "best.pt", "checkpoint-0002.pt", "checkpoint-0003.pt"]
 
 
+def test_what_names_the_tracked_run_goes_aside_with_the_checkpoints(tmp_path: Path) -> None:
+    tracked = tmp_path / "tracking-run.json"
+    tracked.write_text("first")
+    Training(tmp_path, [0.1]).run()
+    assert tracked.read_text() == "first"  # no checkpoints, nothing to put aside
+    Training(tmp_path, [0.1, 0.2], resume=True).run()
+    assert tracked.exists()
+    Training(tmp_path, [0.1]).run()
+    assert not tracked.exists() and (tmp_path / "earlier" / tracked.name).read_text() == "first"
+
+
 def test_what_an_older_training_left_is_never_the_new_one_s(tmp_path: Path) -> None:
     Training(tmp_path, [0.1, 0.2]).run()
 
