@@ -57,7 +57,7 @@ class StagingPredictions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patients", tuple(str(patient) for patient in self.patients))
-        object.__setattr__(self, "studies", tuple(str(study) for study in self.studies) or self._numbered())
+        object.__setattr__(self, "studies", tuple(map(str, self.studies)) or number_repeats(self.patients))
         if len(self.studies) != len(self.patients) or len(set(self.studies)) != len(self.studies):
             raise UsageError(f"Studies are one different name a row, found {list(self.studies)}.")
         object.__setattr__(self, "edition", check_edition(self.edition))
@@ -71,15 +71,6 @@ class StagingPredictions:
             truth = tuple(getattr(self, f"truth_{letter}"))
             check_sets(letter, truth, self.edition, self.patients)
             object.__setattr__(self, f"truth_{letter}", tuple(map(tuple, truth)))
-
-    def _numbered(self) -> tuple[str, ...]:
-        """The patients' names, numbered where one has several rows."""
-        seen, total = Counter[str](), Counter(self.patients)
-        names = []
-        for patient in self.patients:
-            seen[patient] += 1
-            names.append(f"{patient}-{seen[patient]}" if total[patient] > 1 else patient)
-        return tuple(names)
 
     def _check_classes(self, letter: str) -> None:
         names = self.classes[letter]
@@ -144,6 +135,16 @@ class StagingPredictions:
         names = categories(letter, self.edition)
         columns = [names.index(name) for name in self.classes[letter]]
         return np.asarray(getattr(self, letter) @ _one_hot(columns, len(names)), dtype=np.float64)
+
+
+def number_repeats(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, those that occur more than once with their number among themselves: ``a-1``, ``b``, ``a-2``."""
+    total, seen = Counter(names), Counter[str]()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(f"{name}-{seen[name]}" if total[name] > 1 else name)
+    return tuple(numbered)
 
 
 def group_tensor(edition: str) -> FloatArray:

@@ -21,6 +21,7 @@ from monai_staging.cohort.lesion_groups import LESION_GROUPS, lesion_group
 from monai_staging.cohort.privacy import case_name, load_key
 from monai_staging.errors import DataError
 from monai_staging.metrics.levels import LabelCounts, label_counts
+from monai_staging.metrics.predictions import number_repeats
 from monai_staging.tnm.categories import LETTERS, categories, check_edition, is_unknown
 from monai_staging.transforms.labels import TNMTargets
 
@@ -119,16 +120,10 @@ def staging_datalist(
 
 def _study_names(cases: Sequence[Case], key: bytes) -> list[str]:
     """Each case's name, numbered (``case-0123456789-2``) where the patient has more than one."""
-    own: dict[str, list[int]] = defaultdict(list)
     # By identifiers, so that another split changes no name; by place where those do not tell cases apart.
-    for place in sorted(range(len(cases)), key=lambda place: (cases[place].study, cases[place].series, place)):
-        own[cases[place].patient].append(place)
-    names = [case_name(case.patient, key) for case in cases]
-    for places in own.values():
-        if len(places) > 1:
-            for number, place in enumerate(places, start=1):
-                names[place] += f"-{number}"
-    return names
+    order = sorted(range(len(cases)), key=lambda place: (cases[place].study, cases[place].series, place))
+    names = number_repeats([case_name(cases[place].patient, key) for place in order])
+    return [name for _, name in sorted(zip(order, names, strict=True))]
 
 
 def _is_labelled(case: Case) -> bool:

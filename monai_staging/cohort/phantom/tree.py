@@ -84,12 +84,7 @@ def write_phantom_tree(
         )
     folder, settings = Path(out), config or PhantomConfig()
     folder.mkdir(parents=True, exist_ok=True)
-    # Beside the tree, which is read as raw data.
-    lock, busy = (
-        folder.resolve().parent / f".{folder.resolve().name}.lock",
-        f"{out}: another process is writing phantoms",
-    )
-    with exclusive(lock, busy=busy):
+    with exclusive(folder / "truth" / "lock", busy=f"{out}: another process is writing phantoms into this folder"):
         remove_leftovers(folder)
         count = min(len(numbers), workers or os.cpu_count() or 1)
         found = dict(progress(_all(folder, numbers, seed, settings, count), total=len(numbers), description="phantom"))
