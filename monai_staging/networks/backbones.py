@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_staging.errors import DataError, UsageError
+from monai_staging.errors import UsageError
 from monai_staging.networks import alexnet, vgg
 from monai_staging.networks.alexnet import alexnet_features, initialise
+from monai_staging.networks.pretrained import load_pretrained
+from monai_staging.networks.pretrained import read_state_dict as read_state_dict  # for scripts/ship_weights.py
 from monai_staging.networks.resnet import ResNetFeatures
+from monai_staging.networks.segresnet import SegResNetFeatures
 from monai_staging.networks.vgg import vgg_features
+from monai_staging.networks.wide_resnet import WideResNetFeatures
 
-# A backbone has no head, so these parts of a classifier's state dict have no place to go.
-HEADS = ("classifier.", "fc.")
-# How many mismatching names an error lists before it only counts.
-LISTED = 8
 POOLS = (nn.MaxPool2d, nn.MaxPool3d)
 
 
@@ -30,45 +30,16 @@ class Backbone(nn.Module, ABC):
     Attributes:
         out_channels: channels of the feature map.
         min_size: smallest input, in pixels along each axis, that leaves a feature map of at least one cell.
+        network: its name, one of `NETWORKS`; empty if `build_backbone` did not make it.
     """
 
     out_channels: int
     min_size: int
+    network: str = ""
 
     @abstractmethod
     def pyramid(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The feature maps of every scale, finest first; the last is what ``forward`` gives."""
-
-    def load(self, weights: str | Path) -> None:
-        """Loads a state dict from a local file, all of it or nothing.
-
-        The file holds the state dict itself, or one under ``"state_dict"`` or ``"model"``. A leading ``module.`` on the
-        names (`DataParallel`, MedicalNet) is taken off, and a classifier's head (`HEADS`) is left out, as a backbone
-        has none.
-
-        Raises:
-            DataError: the file is not there or holds no state dict, or names or shapes differ: the differences are
-                listed.
-        """
-        state = read_state_dict(weights)
-        given = {name: value for name, value in state.items() if not name.startswith(HEADS)}
-        expected = self.state_dict()
-        # Files from before batch norm counted its batches lack the counter; it starts at 0, which changes no output.
-        missing = [n for n in expected if n not in given and not n.endswith("num_batches_tracked")]
-        unexpected = [n for n in given if n not in expected]
-        shapes = [
-            f"{n} (file {tuple(given[n].shape)}, network {tuple(expected[n].shape)})"
-            for n in expected
-            if n in given and given[n].shape != expected[n].shape
-        ]
-        found = [
-            f"{what}: {', '.join(names[:LISTED])}" + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
-            for what, names in (("missing", missing), ("not in the network", unexpected), ("other shape", shapes))
-            if names
-        ]
-        if found:
-            raise DataError(f"Weights {weights}: do not fit this {type(self).__name__}; " + "; ".join(found))
-        self.load_state_dict(given, strict=True)
 
 
 class ConvBackbone(Backbone):
@@ -112,6 +83,21 @@ class ResNetBackbone(Backbone, ResNetFeatures):
         return maps
 
 
+class WideResNetBackbone(ResNetBackbone, WideResNetFeatures):
+    """`WideResNetFeatures` as a `Backbone`."""
+
+
+class SegResNetBackbone(Backbone, SegResNetFeatures):
+    """`SegResNetFeatures` as a `Backbone`: MONAI's state-dict names."""
+
+    # Every layer pads, so even one pixel leaves one cell.
+    min_size = 1
+
+    def pyramid(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The maps of the five levels, at the input's size, a half, a 4th, an 8th and a 16th of it."""
+        return self._forward(x)
+
+
 def _alexnet(**settings: Any) -> Backbone:
     return ConvBackbone(*alexnet_features(**settings), min_size=alexnet.MIN_SIZE)
 
@@ -127,6 +113,8 @@ def _builders() -> dict[str, Callable[..., Backbone]]:
         builders[f"vgg{depth}_bn"] = partial(_vgg, depth, True)
     for depth in (10, 18, 34, 50):
         builders[f"resnet{depth}"] = partial(ResNetBackbone, depth)
+    builders["resnet50x2"] = WideResNetBackbone
+    builders["segresnet"] = SegResNetBackbone
     return builders
 
 
@@ -150,7 +138,7 @@ def build_backbone(
         spatial_dims: 2 or 3.
         in_channels: channels of the input.
         width: factor on every channel count; 0.5 is half as wide.
-        weights: local file with a state dict for exactly this network, see `Backbone.load`.
+        weights: where its initial weights come from: a file, a name or an MLflow URI, see `load_pretrained`.
 
     Raises:
         UsageError: a name that is not in `NETWORKS`, or another argument out of range.
@@ -159,33 +147,7 @@ def build_backbone(
     if name not in _BUILDERS:
         raise UsageError(f"Network: one of {', '.join(NETWORKS)} is needed, found {name!r}")
     backbone = _BUILDERS[name](spatial_dims=spatial_dims, in_channels=in_channels, width=width)
+    backbone.network = name
     if weights is not None:
-        backbone.load(weights)
+        load_pretrained(backbone, weights)
     return backbone
-
-
-def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
-    """The state dict in a local file, on the CPU; only tensors are unpickled, never code.
-
-    Raises:
-        DataError: the file is not there, cannot be read as weights, or holds no state dict.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"Weights {path}: a local file is needed, none is there")
-    try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises pickle, runtime, zip and key errors alike for what is no state dict
-        raise DataError(f"Weights {path}: not readable as a state dict: {error}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(document, Mapping) and isinstance(document.get(key), Mapping):
-            document = document[key]
-            break
-    if not isinstance(document, Mapping) or not document:
-        raise DataError(f"Weights {path}: a state dict is needed, found {type(document).__name__} with no tensors")
-    wrong = [str(name) for name, value in document.items() if not isinstance(value, torch.Tensor)]
-    if wrong:
-        raise DataError(
-            f"Weights {path}: a state dict has tensors only, found others under {', '.join(wrong[:LISTED])}"
-        )
-    return {str(name).removeprefix("module."): value for name, value in document.items()}

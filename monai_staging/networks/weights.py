@@ -9,7 +9,7 @@ from typing import TypeVar
 from torch import nn
 
 from monai_staging.errors import DataError
-from monai_staging.networks.backbones import read_state_dict
+from monai_staging.networks.pretrained import read_state_dict, without_prefix
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -21,7 +21,8 @@ def load_weights(network: Network, path: str | os.PathLike[str]) -> Network:
 
     Args:
         network: gets the weights.
-        path: the state dict, plain or under ``"state_dict"`` or ``"model"``.
+        path: any file that `monai_staging.networks.pretrained.read_state_dict` reads; what `torch.compile` and the like
+            put before the names is taken off.
 
     Raises:
         DataError: no such file, not a state dict, or of another network.
@@ -32,7 +33,7 @@ def load_weights(network: Network, path: str | os.PathLike[str]) -> Network:
             f"Weights {path}: no such file. Train the network first, or name another file with --weights PATH."
         )
     try:
-        network.load_state_dict(read_state_dict(path))
+        network.load_state_dict(without_prefix(read_state_dict(path), network))
     except RuntimeError as error:
         raise DataError(
             f"Weights {path}: are of another network; give the --network, --width and --classes they were trained "

@@ -16,6 +16,8 @@ def test_registry_holds_every_network() -> None:
         "alexnet",
         *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
         *(f"resnet{depth}" for depth in (10, 18, 34, 50)),
+        "resnet50x2",
+        "segresnet",
     }
 
 
@@ -78,6 +80,7 @@ def test_classifier_weights_load_without_the_head(tmp_path: Path) -> None:
 def test_every_kind_of_mismatch_is_listed(tmp_path: Path) -> None:
     state = dict(build_backbone("resnet10", width=0.125, in_channels=3).state_dict())
     state["stray.weight"] = torch.zeros(1)
+    state["layer1.0.conv1.weight"] = torch.zeros(8, 8, 1, 1)
     del state["layer4.0.conv2.weight"]
     torch.save(state, tmp_path / "weights.pt")
     with pytest.raises(DataError) as caught:
@@ -85,7 +88,7 @@ def test_every_kind_of_mismatch_is_listed(tmp_path: Path) -> None:
     message = str(caught.value)
     assert "missing: layer4.0.conv2.weight" in message
     assert "not in the network: stray.weight" in message
-    assert "conv1.weight (file (8, 3, 7, 7), network (8, 1, 7, 7))" in message
+    assert "layer1.0.conv1.weight (file (8, 8, 1, 1), network (8, 8, 3, 3))" in message
 
 
 def test_long_lists_of_mismatches_are_counted(tmp_path: Path) -> None:
@@ -99,7 +102,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
         torch.save(content, tmp_path / "file.pt")
         build_backbone("resnet10", width=0.125, weights=tmp_path / "file.pt")
 
-    with pytest.raises(DataError, match="a local file is needed, none is there"):
+    with pytest.raises(DataError, match="no such file. A local file is needed"):
         build_backbone("resnet10", weights=tmp_path / "absent.pt")
     (tmp_path / "text.pt").write_text("no weights")
     with pytest.raises(DataError, match="not readable as a state dict"):

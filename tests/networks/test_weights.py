@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from monai_staging.networks.weights import load_weights
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_load_however_the_network_was_wrapped(prefix: str, tmp_path: Path) -> None:
+    network = nn.ModuleDict({"backbone": nn.Linear(2, 3), "heads": nn.Linear(3, 1)})
+    torch.save({f"{prefix}{key}": value for key, value in network.state_dict().items()}, tmp_path / "best.pt")
+    twin = nn.ModuleDict({"backbone": nn.Linear(2, 3), "heads": nn.Linear(3, 1)})
+    assert load_weights(twin, tmp_path / "best.pt") is twin
+    assert all(torch.equal(value, twin.state_dict()[key]) for key, value in network.state_dict().items())
