@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from monai_staging.cohort.ratings import check_ratings
 from monai_staging.errors import DataError, UsageError
 from monai_staging.tnm.categories import EDITIONS, LETTERS, PREFIXES, ordered
 from monai_staging.tnm.parse import plain
@@ -52,6 +53,8 @@ class Lesion:
         label: the lesion's voxel value in the case's mask, where there is a mask.
         boxes: the source's boxes on single slices, ``(k, xmin, ymin, xmax, ymax)``: slice index ``k`` of the volume,
             edges in pixels, pixel ``(i, j)`` covering ``[i, i + 1] x [j, j + 1]`` (``x`` along i, ``y`` along j).
+        malignancy: each reader's rating, 1 to 5; empty where nobody rated it.
+        ratings: the same readers' other ratings, in the same order, by :data:`monai_staging.cohort.ratings.RATINGS`.
     """
 
     kind: str
@@ -62,6 +65,8 @@ class Lesion:
     solid_diameter_mm: float | None = None
     label: int | None = None
     boxes: tuple[Box, ...] = ()
+    malignancy: tuple[int, ...] = ()
+    ratings: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.kind not in LESION_KINDS:
@@ -81,9 +86,13 @@ class Lesion:
         for box in self.boxes:
             if len(box) != 5 or not _is_integer(box[0]) or not all(_is_number(v) for v in box[1:]):
                 raise DataError(f"lesion: a box is (slice, xmin, ymin, xmax, ymax); found {box!r}")
+        try:
+            check_ratings(self.malignancy, self.ratings)
+        except DataError as error:
+            raise DataError(f"lesion: {error}") from None
 
     def to_json(self) -> dict[str, Any]:
-        """The lesion as a JSON object; ``boxes`` only where there are any."""
+        """The lesion as a JSON object; ``boxes``, ``malignancy`` and ``ratings`` only where there are any."""
         document: dict[str, Any] = {
             "kind": self.kind,
             "site": self.site,
@@ -95,19 +104,29 @@ class Lesion:
         }
         if self.boxes:
             document["boxes"] = [list(box) for box in self.boxes]
+        if self.malignancy:
+            document["malignancy"] = list(self.malignancy)
+        if self.ratings:
+            document["ratings"] = {name: list(values) for name, values in self.ratings.items()}
         return document
 
     @classmethod
     def from_json(cls, document: Any) -> Lesion:
         """The lesion of :meth:`to_json`'s object; raises :class:`DataError` for one that breaks a rule."""
-        known = ("kind", "site", "center_mm", "size_mm", "diameter_mm", "solid_diameter_mm", "label", "boxes")
-        _check_keys("lesion", document, known, ("kind", "center_mm", "size_mm"))
+        required = ("kind", "center_mm", "size_mm")
+        optional = ("site", "diameter_mm", "solid_diameter_mm", "label", "boxes", "malignancy", "ratings")
+        _check_keys("lesion", document, required + optional, required)
         values = dict(document)
         for name in ("center_mm", "size_mm"):
             values[name] = _as_tuple("lesion", name, values[name])
         values["boxes"] = tuple(
             _as_tuple("lesion", "boxes", box) for box in _as_tuple("lesion", "boxes", values.get("boxes", []))
         )
+        values["malignancy"] = _as_tuple("lesion", "malignancy", values.get("malignancy", []))
+        ratings = values.get("ratings", {})
+        if not isinstance(ratings, dict):
+            raise CaseError("lesion", f"ratings must be an object; found {_kind(ratings)}")
+        values["ratings"] = {name: _as_tuple("lesion", name, own) for name, own in ratings.items()}
         return cls(**values)
 
 
