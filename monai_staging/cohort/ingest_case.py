@@ -41,7 +41,8 @@ def ingest_case(task: Task) -> Entry:
     """
     series = task.job.series
     try:
-        volume = read_series(series, workers=task.threads)
+        read = task.job.reader
+        volume = read_series(series, workers=task.threads) if read is None else read(series)
         annotator = task.job.annotator
         annotation = Annotation() if annotator is None else annotator.annotate(series, volume)
     except SeriesRefused as refused:

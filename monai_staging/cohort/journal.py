@@ -63,6 +63,8 @@ def job_digest(job: Job, raw: Path) -> str:
         "files": [_file(path, raw) for path in (*job.series.files, *annotations)],
         "annotator": None if job.annotator is None else [type(job.annotator).__name__, job.annotator.fingerprint()],
     }
+    if job.reader is not None:
+        document["reader"] = job.reader.__name__
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,11 +61,18 @@ class Split:
     folds: int
 
 
-def split_cases(cases: Iterable[Case], options: SplitOptions) -> Split:
+def split_cases(cases: Iterable[Case], options: SplitOptions, published: Mapping[str, int] | None = None) -> Split:
     """Divides cases by patient; those that share one of :data:`monai_staging.cohort.case.IDENTITIES` stay together.
 
     With fewer patients than asked for there are fewer folds (``Split.folds`` says how many); a part whose fraction is
     above 0 has at least one patient as soon as there are three patients, and the training part always has one.
+
+    Args:
+        cases: what to divide.
+        options: how.
+        published: the data set's own folds by SeriesInstanceUID. Where folds are asked for, they take the place of
+            drawn ones, if there are two or more and every case outside the test part has one. A patient with series in
+            several is in the first of them; the lowest fold is the validation part.
     """
     ordered = sorted((replace(case, fold=None) for case in cases), key=lambda c: (c.patient, c.study, c.series))
     patient_of = _patients(ordered)
@@ -76,8 +83,10 @@ def split_cases(cases: Iterable[Case], options: SplitOptions) -> Split:
     folds = min(options.folds, len(rest)) if len(rest) > 1 else 0
     fold_of: dict[str, int] = {}
     if folds:
-        fold_of = _folds([case for case in named if case.patient not in test], folds, options.seed)
-        validation = {patient for patient, fold in fold_of.items() if fold == 0}
+        in_folds = [case for case in named if case.patient not in test]
+        fold_of = _published(in_folds, published or {}) or _folds(in_folds, folds, options.seed)
+        folds = len(set(fold_of.values()))
+        validation = {patient for patient, fold in fold_of.items() if fold == min(fold_of.values())}
     else:
         count = min(_count(options.validation or 0, len(patients)), len(rest) - 1)
         validation = _draw(named, rest, count, options.seed)
@@ -127,6 +136,17 @@ def _draw(cases: Sequence[Case], patients: Sequence[str], count: int, seed: int)
     splitter = StratifiedShuffleSplit(1, test_size=count, random_state=seed)
     _, drawn = next(splitter.split(np.zeros(len(patients)), [strata[patient] for patient in patients]))
     return {patients[index] for index in drawn}
+
+
+def _published(cases: Sequence[Case], published: Mapping[str, int]) -> dict[str, int]:
+    """The published fold of each patient; empty where they do not make folds of all the cases."""
+    if not all(case.series in published for case in cases):
+        return {}
+    fold_of: dict[str, int] = {}
+    for case in cases:
+        fold = published[case.series]
+        fold_of[case.patient] = min(fold, fold_of.get(case.patient, fold))
+    return fold_of if len(set(fold_of.values())) > 1 else {}
 
 
 def _folds(cases: Sequence[Case], folds: int, seed: int) -> dict[str, int]:

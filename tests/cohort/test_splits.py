@@ -132,3 +132,28 @@ def test_rare_strata_are_merged() -> None:
 def test_refuses_options_that_make_no_sense(options: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         SplitOptions(**options)  # type: ignore[arg-type]
+
+
+def test_published_folds_take_the_place_of_drawn_ones() -> None:
+    cases = [make(f"P{number // 2}", number) for number in range(12)]
+    published = {case.series: number % 5 + 2 for number, case in enumerate(cases)}
+    split = split_cases(cases, SplitOptions(0, 3), published)
+    first = {f"P{n}": min(published[case.series] for case in cases[2 * n : 2 * n + 2]) for n in range(6)}
+    assert {case.patient: case.fold for case in split.training + split.validation} == first
+    assert {case.fold for case in split.validation} == {min(first.values())}
+    assert split.folds == len(set(first.values()))
+    # Patients who are held out are in no fold.
+    held_out = split_cases(cases, SplitOptions(0.3, 3), published)
+    assert all(case.fold is None for case in held_out.test)
+    assert all(case.fold == first[case.patient] for case in held_out.training + held_out.validation)
+
+
+def test_published_folds_that_are_none_are_drawn() -> None:
+    cases = [make(f"P{number}", number) for number in range(9)]
+    drawn = split_cases(cases, SplitOptions(0, 3))
+    one = {case.series: 4 for case in cases}
+    assert split_cases(cases, SplitOptions(0, 3), one) == drawn
+    some = {case.series: number for number, case in enumerate(cases[1:])}
+    assert split_cases(cases, SplitOptions(0, 3), some) == drawn
+    every = {case.series: number for number, case in enumerate(cases)}
+    assert split_cases(cases, SplitOptions(0, 0), every).folds == 0

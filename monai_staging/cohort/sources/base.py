@@ -32,12 +32,14 @@ class SourceOptions:
             for it, and for unknown letters where it has one.
         prefix: TNM prefix of patients whose row states none; ``None`` for what codes and headers say, or the source's.
         columns: role to header, where the table's headers need naming.
+        annotations: the readers' annotations, a file or a folder; ``None`` for those the source finds in the raw data.
     """
 
     clinical: Path | None = None
     edition: str | None = None
     prefix: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    annotations: Path | None = None
 
     def __post_init__(self) -> None:
         if self.edition is not None:
@@ -80,11 +82,16 @@ class Annotator(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One case to make: a CT series, what the clinical table says, and who places the annotations."""
+    """One case to make: a CT series, what the clinical table says, who places the annotations, and who reads it.
+
+    ``reader`` reads a series that is not DICOM: a module's function, since workers are sent it. It raises
+    :class:`SeriesRefused` as :func:`read_series` does.
+    """
 
     series: Series
     labels: Labels
     annotator: Annotator | None = None
+    reader: Callable[[Series], Volume] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,11 +115,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a source found: cases to make, what it refused, and what it has to say."""
+    """What a source found: cases to make, what it refused, and what it has to say.
+
+    ``folds`` are the folds that the data set publishes, by SeriesInstanceUID.
+    """
 
     jobs: tuple[Job, ...]
     rejections: tuple[Rejection, ...]
     report: Report
+    folds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
