@@ -15,7 +15,7 @@ from typing import Any
 
 from monai_staging.cohort.dicom import Rejection, Rule, Series, scan, series_positions, with_progress
 from monai_staging.cohort.lesions import paint
-from monai_staging.cohort.readers import Grid
+from monai_staging.cohort.readers import AGREEMENT, READERS, Grid
 from monai_staging.cohort.sources.base import Annotation, Defaults, Plan, SourceOptions, build_plan
 from monai_staging.cohort.sources.lidc_idri_database import DatabaseScan, is_database, read_database, read_scans
 from monai_staging.cohort.sources.lidc_idri_readings import Marks, find_nodules
@@ -73,8 +73,8 @@ class ReadersAnnotator:
         return (self.file.path,)
 
     def fingerprint(self) -> Any:
-        """Nothing beside the file."""
-        return None
+        """The rules it goes by."""
+        return [READERS, AGREEMENT]
 
     def annotate(self, series: Series, volume: Volume) -> Annotation:
         """Nodules with their masks and ratings; a reading that does not fit the volume is refused alone."""

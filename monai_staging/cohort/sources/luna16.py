@@ -144,7 +144,9 @@ def _notes(
     notes = []
     every = [lesion for own in lesions.values() for lesion in own]
     rated = sum(bool(lesion.malignancy) for lesion in every)
-    notes.append(f"{rated} of {len(every)} nodules have ratings; the others are near no nodule of LIDC's readers.")
+    notes.append(
+        f"{rated} of {len(every)} nodules have ratings; the others are near no nodule that LIDC's readers rated."
+    )
     elsewhere = sum(series not in images for series in nodules)
     if elsewhere:
         notes.append(f"{TABLE} has nodules of {elsewhere} series that are not in this tree.")

@@ -16,14 +16,16 @@ from scipy import ndimage
 
 from monai_staging.cli.main import main
 from monai_staging.cohort import load_cohort
+from monai_staging.cohort.dicom import Series
 from monai_staging.cohort.ingest import IngestOptions, IngestResult, ingest
 from monai_staging.cohort.lesions import part_of_mask
 from monai_staging.cohort.ratings import RATINGS
 from monai_staging.cohort.readers import Grid, Outline, Reading, group_readings, region
 from monai_staging.cohort.sources.base import SourceOptions
+from monai_staging.cohort.sources.lidc_idri import MarksFile, ReadersAnnotator
 from monai_staging.cohort.sources.lidc_idri_database import read_database, read_scans
 from monai_staging.cohort.sources.lidc_idri_xml import read_xml
-from monai_staging.cohort.volume import read_mask, read_volume
+from monai_staging.cohort.volume import Volume, read_mask, read_volume
 from monai_staging.errors import DataError, UsageError
 
 RATED = dict(zip(RATINGS, (5, 1, 6, 3, 4, 1, 2, 5), strict=True))
@@ -192,7 +194,6 @@ def test_more_outlines_than_readers_that_touch_are_refused(
 ) -> None:
     series = patient_series("LIDC-IDRI-0001", "LIDC-IDRI-0001", 1)
     many = [nodule(f"many {n}", 2, square(series, 4, 7, 6, 12, 10)) for n in range(5)]
-    # A nodule that others cover: two readers' large one, and two of one reader each in it, 0.8 mm from its line.
     large = [nodule("large", 3, square(series, 1, 0, 0, 4, 3)) for _ in range(2)]
     write_lidc_xml(raw / "1.xml", uid(series), [many, large])
     result = one_worker(raw, tmp_path / "out")
@@ -206,7 +207,7 @@ def test_a_nodule_that_smaller_ones_cover_is_refused(
     raw: Path, patient_series: Callable[..., Any], write_lidc_xml: Callable[..., Path], tmp_path: Path
 ) -> None:
     series = patient_series("LIDC-IDRI-0001", "LIDC-IDRI-0001", 1, SliceThickness=0.5)
-    # Within an outline of 8 columns its own nodule, cut down to the other's voxels: nothing of it is left to show.
+    # All but four voxels of the large outline are excluded, and those four are the other nodule.
     ring = nodule("ring", 3, square(series, 1, 0, 0, 10, 10), *(square(series, 1, *own, False) for own in RINGS))
     inner = nodule("inner", 1, square(series, 1, 4, 4, 7, 7))
     write_lidc_xml(raw / "1.xml", uid(series), [[ring], [inner]])
@@ -238,14 +239,10 @@ def test_readings_that_contradict_each_other_are_refused(
 
 
 def test_a_file_that_changes_under_way_costs_its_lesions_alone(
-    raw: Path, two_readers: Any, write_lidc_xml: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    raw: Path, two_readers: Any, write_lidc_xml: Callable[..., Path]
 ) -> None:
     series, readers = two_readers
     path = write_lidc_xml(raw / "1.xml", uid(series), readers)
-    from monai_staging.cohort.dicom import Series
-    from monai_staging.cohort.sources.lidc_idri import MarksFile, ReadersAnnotator
-    from monai_staging.cohort.volume import Volume
-
     volume = Volume(np.zeros((14, 12, 5), np.int16), series.affine)
     annotator = ReadersAnnotator(MarksFile(path, "1.2.3.4"))
     annotation = annotator.annotate(Series("P", "S", "1.2.3.4", "CT", (), "", (), {}, ()), volume)

@@ -16,6 +16,7 @@ from monai_staging.cohort.audit import audit_cohort
 from monai_staging.cohort.ingest import IngestOptions, ingest
 from monai_staging.cohort.ratings import RATINGS
 from monai_staging.cohort.readers import Outline, Reading
+from monai_staging.cohort.sources import lidc_idri
 from monai_staging.cohort.sources.base import SourceOptions
 from monai_staging.cohort.splits import SplitOptions
 from monai_staging.cohort.volume import read_volume
@@ -93,7 +94,7 @@ def test_public_layout_through_the_command(
     assert told["notes"] == [
         "The readers' annotations of 1 series that are not in this tree are left out.",
         "1 CT series have no readers' annotations.",
-        "1 of 3 nodules have ratings; the others are near no nodule of LIDC's readers.",
+        "1 of 3 nodules have ratings; the others are near no nodule that LIDC's readers rated.",
         "annotations.csv has nodules of 1 series that are not in this tree.",
         "1 .mhd files in no folder subset0 to subset9 are left out.",
         "annotations_excluded.csv has 1 findings in these scans; they are no lesions, and matter for scoring.",
@@ -184,8 +185,6 @@ def test_readings_that_cannot_be_read_cost_the_ratings_alone(
         raise DataError(f"{path.name} went away.")
 
     # Between the look at the tree and the ratings: what was there is gone.
-    from monai_staging.cohort.sources import lidc_idri
-
     known = lidc_idri.read_xml
     calls: list[Path] = []
     monkeypatch.setattr(
