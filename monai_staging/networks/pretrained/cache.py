@@ -52,7 +52,7 @@ def cached(name: str, file: Published, cache: str | os.PathLike[str] | None = No
     else:
         digest = _download(name, file.url, path, known)
     if known is None:
-        _LOG.info("Weights %s: nobody states the SHA-256 of this file; %s has %s, and must keep it", name, path, digest)
+        _LOG.warning("Weights %s: nobody states its SHA-256; %s has %s and must keep it", name, path, digest)
         write_text_atomic(record, f"{digest}\n")
     return path, digest
 

@@ -113,7 +113,7 @@ def test_a_digest_that_nobody_states_is_said_recorded_and_kept(
     with caplog.at_level(logging.INFO, logger="monai_staging.networks"):
         report = load_pretrained(build_backbone("resnet10", width=0.125), "ct-fm")
     assert report.source.sha256 == digest(site)
-    assert any("nobody states the SHA-256" in message and digest(site) in message for message in caplog.messages)
+    assert any("nobody states its SHA-256" in message and digest(site) in message for message in caplog.messages)
     folder = tmp_path / "cache" / "ct-fm"
     assert (folder / "resnet10.pth.sha256").read_text() == f"{digest(site)}\n"
     # Gone from the cache, and another file where it was: the record stands.
