@@ -88,4 +88,5 @@ def _read(path: Path, file: IO[bytes], magic: int, axes: int) -> npt.NDArray[np.
     if len(content) != wanted:
         more = "more" if len(content) > wanted else str(len(content))
         raise DataError(f"{path}: axes of {shape} make {wanted} bytes of values, found {more}")
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    # A copy: what lies on bytes cannot be written to, of which torch would warn.
+    return np.frombuffer(content, np.uint8).reshape(shape).copy()

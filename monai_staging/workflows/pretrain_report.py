@@ -1,0 +1,246 @@
+"""What a pretraining measures while it trains, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.utils.enums import CommonKeys as Keys
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monai_staging.metrics.intervals import Estimate, patient_bootstrap
+from monai_staging.outputs.figures_pretrain import confusion_figure, curves_figure, patches_figure
+from monai_staging.outputs.table import write_metrics
+from monai_staging.tracking.journal import JOURNAL_NAME, public_uri
+from monai_staging.tracking.losses import EpochMeans
+from monai_staging.workflows.pretrain import Classification, PretrainTask, Restoration
+from monai_staging.workflows.pretrain_data import PretrainData
+
+# How many images a figure shows.
+_SHOWN = 8
+
+
+class PretrainCollector:
+    """Collects a task's measures over an evaluator's epoch; their means are its metrics.
+
+    After an epoch ``engine.state.metrics`` also holds ``score``: the task's metric, with the sign that makes more of it
+    better.
+
+    Args:
+        task: what is measured.
+    """
+
+    def __init__(self, task: PretrainTask) -> None:
+        self.task = task
+        self.rows: dict[str, NDArray[np.float64]] = {}
+        self.groups: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._parts: list[dict[str, Tensor]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Registers with an evaluator."""
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._parts.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.complete)
+
+    def collect(self, engine: Engine) -> None:
+        """Measures one batch; nothing leaves the device yet."""
+        output: Mapping[str, Any] = engine.state.output  # type: ignore[assignment]
+        batch: Mapping[str, Any] = engine.state.batch  # type: ignore[assignment]
+        rows = self.task.measure(output[Keys.PRED].detach().float(), output[Keys.LABEL], output[Keys.IMAGE])
+        self._parts.append({**rows, "group": batch["group"]})
+
+    def complete(self, engine: Engine) -> None:
+        """Puts the batches together."""
+        joined = {name: torch.cat([part[name] for part in self._parts]).cpu().numpy() for name in self._parts[0]}
+        self.groups = joined.pop("group")
+        self.rows = {name: values.astype(np.float64) for name, values in joined.items()}
+        engine.state.metrics.update({name: float(values.mean()) for name, values in self.rows.items()})
+        engine.state.metrics["score"] = self.task.better * engine.state.metrics[self.task.metric]
+
+
+class History:
+    """Losses and metrics of every epoch, with a state that a checkpoint keeps. Attach it after the validation.
+
+    Args:
+        evaluator: the validation's engine.
+    """
+
+    def __init__(self, evaluator: Engine) -> None:
+        self.evaluator = evaluator
+        self.epochs: list[dict[str, float]] = []
+        self._means = EpochMeans()
+        self._start_s = 0.0
+        self._images = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Registers with the trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._completed)
+
+    def _started(self, engine: Engine) -> None:
+        self._means.reset()
+        self._images, self._start_s = 0, time.monotonic()
+
+    def _iteration(self, engine: Any) -> None:
+        self._means.update(engine)
+        self._images += len(engine.state.batch["index"])
+        if engine.state.iteration % engine.state.epoch_length == 0:
+            # Before the validation, which is no part of the rate.
+            losses = self._means.take()
+            rate = self._images / max(1e-9, time.monotonic() - self._start_s)
+            engine.state.metrics["images_per_second"] = rate
+            self.epochs = [row for row in self.epochs if row["epoch"] < engine.state.epoch]
+            self.epochs.append({"epoch": float(engine.state.epoch), **losses})
+
+    def _completed(self, engine: Engine) -> None:
+        if self.evaluator.state.epoch == engine.state.epoch:
+            self.epochs[-1] |= {
+                f"val_{name}": float(value)
+                for name, value in self.evaluator.state.metrics.items()
+                if isinstance(value, int | float)
+            }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far."""
+        return {"epochs": [dict(row) for row in self.epochs]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes back what ``state_dict`` gave."""
+        self.epochs = [dict(row) for row in state_dict["epochs"]]
+
+
+class PretrainReport(PretrainCollector):
+    """At the end of an evaluation writes ``metrics.json`` and figures, and prints what was found.
+
+    Args:
+        task: what is measured.
+        data: of what; its test part is what the evaluator runs on.
+        output_dir: folder for everything written.
+        history: of the training, for its curve; none in an evaluation alone.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        tracker: a tracking handler that is given metrics and figures, if any.
+        printer: where lines for the user go.
+    """
+
+    def __init__(
+        self,
+        task: PretrainTask,
+        data: PretrainData,
+        output_dir: str | os.PathLike[str],
+        history: History | None = None,
+        seed: int = 0,
+        resamples: int = 1000,
+        tracker: Any = None,
+        printer: Callable[[str], None] = print,
+    ) -> None:
+        super().__init__(task)
+        self.data = data
+        self.output_dir = Path(output_dir)
+        self.history = history
+        self.seed, self.resamples = seed, resamples
+        self.tracker = tracker
+        self.printer = printer
+        self._shown: dict[str, NDArray[np.float32]] = {}
+        self._predicted: list[Tensor] = []
+
+    def collect(self, engine: Engine) -> None:
+        """Measures one batch; keeps the first images and, of a classification, every class."""
+        super().collect(engine)
+        output: Mapping[str, Any] = engine.state.output  # type: ignore[assignment]
+        if len(self._parts) == 1:
+            self._predicted.clear()
+            if isinstance(self.task, Restoration):
+                pictures = {"original": Keys.LABEL, "corrupted": Keys.IMAGE, "restored": Keys.PRED}
+                self._shown = {
+                    name: output[key][:_SHOWN].detach().float().cpu().numpy() for name, key in pictures.items()
+                }
+        if isinstance(self.task, Classification):
+            self._predicted.append(output[Keys.PRED].argmax(dim=1).cpu())
+
+    def complete(self, engine: Engine) -> None:
+        """Evaluates, writes and prints."""
+        super().complete(engine)
+        rows = dict(self.rows)
+        if self._predicted:
+            # What the commonest class of the training part would do.
+            common = int(torch.bincount(self.data.training.labels).argmax())
+            rows["majority_accuracy"] = (self.data.test.labels == common).numpy().astype(np.float64)
+        metrics = {name: self._estimate(values) for name, values in rows.items()}
+        path = write_metrics(self.output_dir / "metrics.json", metrics)
+        figures = self._figures()
+        count = len(np.unique(self.groups))
+        owners = "" if self.data.unit == "image" else f" of {count} {self.data.unit}s"
+        self.printer(f"\n{self.data.title}: {len(self.groups)} images{owners}")
+        self.printer(f"95 % intervals by resampling {self.data.unit}s ({self.resamples} times, seed {self.seed})\n")
+        for name, estimate in metrics.items():
+            self.printer(f"  {name:<18} {estimate.text(4)}")
+        self.printer("\nWritten:")
+        for written in (path, *figures):
+            self.printer(f"  {written}")
+        if self.tracker is not None:
+            self.tracker.log_metrics_file(path)
+            self.tracker.log_figures(figures)
+
+    def _estimate(self, values: NDArray[np.float64]) -> Estimate:
+        def mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+            found: NDArray[np.float64] = weights @ values / weights.sum(axis=1)
+            return found
+
+        return patient_bootstrap(mean, self.groups, values, n=self.resamples, seed=self.seed, weighted=True)
+
+    def _figures(self) -> list[Path]:
+        folder, paths = self.output_dir / "figures", []
+        if self._shown:
+            paths.append(
+                patches_figure(folder / "restoration.png", self._shown, ras=self.data.ras, subtitle=self.data.title)
+            )
+        if self._predicted:
+            truth, predicted = self.data.test.labels.numpy(), torch.cat(self._predicted).numpy()
+            paths.append(
+                confusion_figure(
+                    folder / "confusion.png", truth, predicted, self.data.classes, subtitle=f"{self.data.title}, test"
+                )
+            )
+        if self.history is not None and self.history.epochs:
+            metric = self.task.metric
+            paths.append(
+                curves_figure(folder / "training.png", self.history.epochs, metric=metric, subtitle=self.data.title)
+            )
+        return paths
+
+
+def run_identity(output_dir: str | os.PathLike[str], tracking_uri: str, wait_s: float = 10.0) -> dict[str, str | None]:
+    """What MLflow, and the local journal, call the training's run.
+
+    Args:
+        output_dir: of the run that is open there.
+        tracking_uri: server or database.
+        wait_s: how long to wait for a server that has not answered yet.
+
+    Returns:
+        ``run_id``, ``None`` where the server has not made the run, and ``run_key``: the tag
+        ``monai_staging.run_key`` by which the run is found once it has.
+    """
+    journal, uri = Path(output_dir) / JOURNAL_NAME, public_uri(tracking_uri)
+    end = time.monotonic() + wait_s
+    key: str | None = None
+    while journal.is_file():
+        # Read, not opened as a journal: its writer is at work, and only whole lines count.
+        whole = journal.read_bytes().rpartition(b"\n")[0]
+        records = [json.loads(line) for line in whole.splitlines()]
+        key = records[0]["key"] if records else None
+        found = [record["run_id"] for record in records if record["op"] == "run_id" and record["uri"] == uri]
+        if found or time.monotonic() >= end:
+            return {"run_id": found[-1] if found else None, "run_key": key}
+        time.sleep(0.1)
+    return {"run_id": None, "run_key": key}
