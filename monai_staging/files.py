@@ -39,3 +39,11 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
 def write_json_atomic(path: str | os.PathLike[str], document: Any) -> None:
     """Writes ``document`` as indented JSON to ``path``, atomically."""
     write_text_atomic(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+CACHE_VARIABLE = "MONAI_STAGING_CACHE"
+
+
+def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
+    """Where derived and downloaded files stay: ``cache``, else ``$MONAI_STAGING_CACHE``, else the user's own folder."""
+    return Path(cache or os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "monai_staging")

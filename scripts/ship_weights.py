@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from monai_staging.files import atomic_path, write_json_atomic
-from monai_staging.networks.backbones import read_state_dict
+from monai_staging.networks.pretrained import read_state_dict
 
 LARGEST_BYTES = 8_000_000
 

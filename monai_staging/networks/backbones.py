@@ -15,7 +15,6 @@ from monai_staging.errors import UsageError
 from monai_staging.networks import alexnet, vgg
 from monai_staging.networks.alexnet import alexnet_features, initialise
 from monai_staging.networks.pretrained import load_pretrained
-from monai_staging.networks.pretrained import read_state_dict as read_state_dict  # for scripts/ship_weights.py
 from monai_staging.networks.resnet import ResNetFeatures
 from monai_staging.networks.segresnet import SegResNetFeatures
 from monai_staging.networks.vgg import vgg_features

@@ -71,7 +71,7 @@ class StagingNetwork(nn.Module):
         in_channels: HU windows per slice.
         spatial_dims: 2 (slices) or 3 (volume).
         neighbours: how many slices above and below a slice the 2-D backbone sees with it, as further channels: in one
-            slice a vessel looks like a nodule. Weights from elsewhere need 0, and as many windows as their channels.
+            slice a vessel looks like a nodule.
         cubes: edges of the granulometry's cubes, in voxels of the halved grid; none for no granulometry.
         width: scales the backbone's channels.
         features: channels of the neck's map and size of a token.
@@ -83,7 +83,8 @@ class StagingNetwork(nn.Module):
         map_gradient: how much of the letters' gradient reaches the lesion map: 0 where lesions are shown, which a few
             dozen patients' letters would only blur; 1 where the letters are all there is to learn from.
         dropout: before each head, and in the granulometry's layers.
-        weights: local file with the backbone's weights.
+        weights: where the backbone's initial weights come from, see
+            :func:`monai_staging.networks.pretrained.load_pretrained`.
         channels_last: runs the backbone in channels-last memory, faster on most hardware.
 
     Raises:

@@ -31,6 +31,7 @@ from monai_staging.workflows.pretrain_split import (
     validation_patients,
     without_patients,
 )
+from monai_staging.workflows.staging_data import cohort_title
 
 logger = logging.getLogger("monai_staging.workflows")
 
@@ -188,7 +189,7 @@ def load_data(
         if not cases:
             raise DataError(f"Cohort {cohort.name}: {' + '.join(parts)} has no case that may be seen")
         allowed = cohort_patches(cohort.name, [(cohort.image_path(case), case.patient) for case in cases], patches)
-        source, title, ras = cohort.digest, f"{cohort.name} ({cohort.source}), {' + '.join(parts)}", True
+        source, title, ras = cohort.digest, cohort_title(cohort.root, list(parts)), True
         images = _resized(allowed, in_channels, patches)
     assert allowed.patients is not None
     names = [plain(patient) for patient in allowed.patients]

@@ -154,7 +154,7 @@ def contours_of(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     r0, c0 = rows[0] - 1, columns[0] - 1
     part = np.pad(mask[r0 + 1 : rows[-1] + 1, c0 + 1 : columns[-1] + 1].astype(np.float32), 1)
-    lines = find_contours(part, 0.5)  # type: ignore[no-untyped-call]
+    lines = find_contours(part, 0.5)
     return [line[:-1, ::-1] + (c0, r0) for line in lines]
 
 

@@ -11,20 +11,14 @@ from pathlib import Path
 import requests
 
 from monai_staging.errors import DataError
-from monai_staging.files import atomic_path, write_text_atomic
+from monai_staging.files import atomic_path, cache_folder, write_text_atomic
 from monai_staging.networks.pretrained.published import Published
 from monai_staging.networks.pretrained.source import file_sha256
 from monai_staging.progress import progress
 
-VARIABLE = "MONAI_STAGING_CACHE"
 CONNECT_S, READ_S = 10.0, 60.0
 MEGABYTE = 1_000_000
 _LOG = logging.getLogger("monai_staging.networks")
-
-
-def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
-    """``cache``, else ``$MONAI_STAGING_CACHE``, else ``~/.cache/monai_staging``."""
-    return Path(cache or os.environ.get(VARIABLE) or Path.home() / ".cache" / "monai_staging")
 
 
 def cached(name: str, file: Published, cache: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
@@ -35,7 +29,7 @@ def cached(name: str, file: Published, cache: str | os.PathLike[str] | None = No
     Args:
         name: of the weights, the subfolder.
         file: what and from where.
-        cache: see `cache_folder`.
+        cache: see :func:`monai_staging.files.cache_folder`.
 
     Raises:
         DataError: it cannot be downloaded, or its digest is wrong.

@@ -1,0 +1,129 @@
+"""Folds, parts and nested label fractions of a nodule set, by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_staging.cohort.nodules.nodule import PARTS, NoduleSet
+from monai_staging.errors import DataError, UsageError
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class NoduleSplit:
+    """How to divide a nodule set.
+
+    Attributes:
+        folds: of the cross-validation; a source with an official split keeps that and has no folds.
+        fold: which of them is the test part, from 0.
+        validation: share of the other patients that validate; 0 for none.
+        label_fraction: share of the training patients whose labels may be used. Of the same seed, a smaller fraction
+            is always a subset of a larger one.
+        split_seed: of folds and validation: one division for all arms and repetitions of an experiment.
+        seed: of the label fraction: another repetition draws other patients.
+    """
+
+    folds: int = 5
+    fold: int = 0
+    validation: float = 0.0
+    label_fraction: float = 1.0
+    split_seed: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.folds < 2 or not 0 <= self.fold < self.folds:
+            raise UsageError(
+                f"Nodule split: at least 2 folds, and one of them from 0 on; found fold {self.fold} of {self.folds}"
+            )
+        if not 0 <= self.validation < 1:
+            raise UsageError(f"Nodule split: the validation share is 0 to below 1; found {self.validation}")
+        if not 0 < self.label_fraction <= 1:
+            raise UsageError(f"Nodule split: the label fraction is above 0 and at most 1; found {self.label_fraction}")
+
+
+def split_nodules(nodules: NoduleSet, split: NoduleSplit) -> dict[str, Indices]:
+    """Indices of the nodules in each part; those without a label are in none.
+
+    The folds are scikit-learn's ``StratifiedGroupKFold``: a patient is in one fold, classes are balanced over folds.
+
+    Raises:
+        DataError: fewer patients than folds, or a part that is needed comes out empty.
+    """
+    labelled = np.array(nodules.labelled, dtype=np.int64)
+    if not len(labelled):
+        raise DataError(f"{nodules.name}: no nodule has a label; at least one is needed.")
+    official = {nodules.records[index].part for index in labelled}
+    if official != {None}:
+        parts = {part: _of_part(nodules, labelled, part) for part in PARTS}
+    else:
+        parts = _folds(nodules, labelled, split)
+    parts["training"] = _fraction(nodules, parts["training"], split)
+    for part in ("training", "test"):
+        if not len(parts[part]):
+            raise DataError(f"{nodules.name}: the {part} part is empty.")
+    return parts
+
+
+def patient_order(patients: Sequence[str], strata: Sequence[int], seed: int) -> list[str]:
+    """The patients shuffled, with every stratum spread evenly: any beginning of the list is a stratified sample."""
+    groups: dict[int, list[str]] = {}
+    of_patient: Mapping[str, int] = dict(zip(patients, strata, strict=True))
+    for patient in sorted(of_patient):
+        groups.setdefault(of_patient[patient], []).append(patient)
+    random = np.random.default_rng(seed)
+    placed = []
+    for stratum in sorted(groups):
+        members = [groups[stratum][place] for place in random.permutation(len(groups[stratum]))]
+        placed += [((rank + 0.5) / len(members), stratum, name) for rank, name in enumerate(members)]
+    return [name for _, _, name in sorted(placed)]
+
+
+def _of_part(nodules: NoduleSet, labelled: Indices, part: str) -> Indices:
+    return np.array([index for index in labelled if nodules.records[index].part == part], dtype=np.int64)
+
+
+def _classes(nodules: NoduleSet, indices: Indices) -> Indices:
+    """One class an item to stratify by: the label, or whether there is any finding."""
+    labels = [nodules.records[index].label or (0,) for index in indices]
+    return np.array([label[0] if len(label) == 1 else int(any(label)) for label in labels], dtype=np.int64)
+
+
+def _folds(nodules: NoduleSet, labelled: Indices, split: NoduleSplit) -> dict[str, Indices]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    patients = np.array([nodules.records[index].patient for index in labelled])
+    count = len(set(patients))
+    if count < split.folds:
+        raise DataError(f"{nodules.name}: {split.folds} folds need as many patients; found {count}.")
+    folds = StratifiedGroupKFold(split.folds, shuffle=True, random_state=split.split_seed)
+    classes = _classes(nodules, labelled)
+    rest, test = list(folds.split(classes, classes, patients))[split.fold]
+    training, validation = labelled[rest], labelled[:0]
+    if split.validation:
+        order = _order(nodules, training, split.split_seed)
+        kept = set(order[max(1, round(split.validation * len(order))) :])
+        inside = np.array([nodules.records[index].patient in kept for index in training])
+        training, validation = training[inside], training[~inside]
+    return {"training": training, "validation": validation, "test": labelled[test]}
+
+
+def _fraction(nodules: NoduleSet, training: Indices, split: NoduleSplit) -> Indices:
+    if split.label_fraction >= 1:
+        return training
+    order = _order(nodules, training, split.seed)
+    kept = set(order[: max(2, round(split.label_fraction * len(order)))])
+    return np.array([index for index in training if nodules.records[index].patient in kept], dtype=np.int64)
+
+
+def _order(nodules: NoduleSet, indices: Indices, seed: int) -> list[str]:
+    """The patients of these nodules, stratified by their highest class."""
+    highest: dict[str, int] = {}
+    for index, label in zip(indices, _classes(nodules, indices), strict=True):
+        patient = nodules.records[index].patient
+        highest[patient] = max(highest.get(patient, 0), int(label))
+    return patient_order(list(highest), list(highest.values()), seed)

@@ -1,0 +1,126 @@
+"""The nodule network: a backbone over one or several views, measured features beside it, a head for the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from monai_staging.errors import UsageError
+from monai_staging.networks.backbones import build_backbone
+from monai_staging.networks.quantiles import QuantileScale
+
+BRANCHES = ("shared", "own")
+
+
+class NoduleOutput(NamedTuple):
+    """What the network says of a batch of B nodules.
+
+    Attributes:
+        logits: (B, K): one log-odds for ``binary``, one per finding for ``multi-label``, unnormalised log-probabilities
+            for ``multi-class``.
+        attributes: (B, A) readers' other ratings, standardised; A may be 0.
+    """
+
+    logits: Tensor
+    attributes: Tensor
+
+
+class NoduleNetwork(nn.Module):
+    """Classifies a nodule from its views and, if asked to, from what was measured of it.
+
+    The views' features are averaged over positions and over views. Measured features pass through
+    :class:`~monai_staging.networks.quantiles.QuantileScale`, which has to be fitted to the training part, and a layer
+    of their own. The readers' other ratings may be learned beside the class: they say what to look at, and are not
+    needed for a prediction.
+
+    Args:
+        network: a name of :data:`monai_staging.networks.backbones.NETWORKS`.
+        outputs: logits.
+        in_channels: channels of a view.
+        views: pictures of a nodule.
+        branches: ``shared``, one backbone sees every view; ``own``, one backbone a view.
+        spatial_dims: of a view.
+        width: factor on the backbone's channels.
+        features: measured features; 0 for none.
+        attributes: readers' other ratings learned beside; 0 for none.
+        hidden: units of the measured features' layer.
+        dropout: before the head.
+        weights: where the backbone starts, see :func:`monai_staging.networks.backbones.build_backbone`.
+
+    Shape:
+        views (B, V, C, *spatial), features (B, F) in their own units, NaN where one is missing.
+
+    Raises:
+        UsageError: a setting out of range.
+    """
+
+    def __init__(
+        self,
+        network: str = "resnet18",
+        outputs: int = 1,
+        in_channels: int = 2,
+        views: int = 1,
+        branches: str = "shared",
+        spatial_dims: int = 2,
+        width: float = 0.5,
+        features: int = 0,
+        attributes: int = 0,
+        hidden: int = 32,
+        dropout: float = 0.3,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        if branches not in BRANCHES:
+            raise UsageError(f"NoduleNetwork: branches must be one of {', '.join(BRANCHES)}; found {branches!r}")
+        if min(outputs, in_channels, views) < 1 or min(features, attributes) < 0:
+            raise UsageError(
+                "NoduleNetwork: outputs, in_channels and views are at least 1, features and attributes at least 0; "
+                f"found {outputs}, {in_channels}, {views}, {features}, {attributes}"
+            )
+        count = views if branches == "own" else 1
+        self.views = views
+        self.backbones = nn.ModuleList(
+            build_backbone(network, spatial_dims=spatial_dims, in_channels=in_channels, width=width, weights=weights)
+            for _ in range(count)
+        )
+        channels = int(self.backbones[0].out_channels)  # type: ignore[arg-type]
+        self.dropout = nn.Dropout(dropout)
+        self.scale = QuantileScale(features) if features else None
+        self.measured = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout)) if features else None
+        self.outputs = outputs
+        self.head = nn.Linear(channels + (hidden if features else 0), outputs + attributes)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """What is pretrained; the rest starts anew."""
+        return self.backbones
+
+    def embed(self, views: Tensor) -> Tensor:
+        """(B, channels) what the backbone makes of the views."""
+        batch, count = views.shape[:2]
+        axes = tuple(range(2, views.dim() - 1))
+        if len(self.backbones) == 1:
+            maps = self.backbones[0](views.flatten(0, 1))
+            return maps.mean(axes).view(batch, count, -1).mean(1)
+        pooled = [backbone(views[:, place]).mean(axes) for place, backbone in enumerate(self.backbones)]
+        return torch.stack(pooled, dim=1).mean(1)
+
+    def forward(self, views: Tensor, features: Tensor | None = None) -> NoduleOutput:
+        """Logits and attributes."""
+        if views.shape[1] != self.views:
+            raise UsageError(f"NoduleNetwork: {self.views} views a nodule are needed, found {views.shape[1]}")
+        seen = self.dropout(self.embed(views))
+        if self.scale is not None and self.measured is not None:
+            if features is None:
+                raise UsageError("NoduleNetwork: this network needs the measured features, found none")
+            seen = torch.cat([seen, self.measured(self.scale(features))], dim=1)
+        found = self.head(seen)
+        return NoduleOutput(found[:, : self.outputs], found[:, self.outputs :])
+
+    def fit_features(self, features: Tensor | Sequence[Sequence[float]]) -> None:
+        """Fits the measured features' scale to those of the training part, (N, F)."""
+        if self.scale is not None:
+            self.scale.fit(torch.as_tensor(features, dtype=torch.float32))
