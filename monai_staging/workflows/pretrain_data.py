@@ -31,7 +31,7 @@ from monai_staging.workflows.pretrain_split import (
     validation_patients,
     without_patients,
 )
-from monai_staging.workflows.staging_data import cohort_title
+from monai_staging.workflows.staging_data import cohort_title, without_leaks
 
 logger = logging.getLogger("monai_staging.workflows")
 
@@ -178,9 +178,8 @@ def load_data(
     if (folder / nodules.FILE).is_file() and not (folder / FILE_NAME).is_file():
         whole = nodules.read_nodules(folder)
         allowed, source, title, ras = _without(whole, excluded), whole.digest, "LIDC-IDRI nodule slices", False
-        images = _resized(allowed, in_channels, patches)
     else:
-        cohort = load_cohort(ensure_cohort(folder))
+        cohort = load_cohort(without_leaks(ensure_cohort(folder)))
         unknown = [part for part in parts if part not in cohort.parts]
         if unknown or not parts:
             raise UsageError(f"parts must be some of {', '.join(cohort.parts)}, found {list(parts)}")
@@ -190,7 +189,7 @@ def load_data(
             raise DataError(f"Cohort {cohort.name}: {' + '.join(parts)} has no case that may be seen")
         allowed = cohort_patches(cohort.name, [(cohort.image_path(case), case.patient) for case in cases], patches)
         source, title, ras = cohort.digest, cohort_title(cohort.root, list(parts)), True
-        images = _resized(allowed, in_channels, patches)
+    images = _resized(allowed, in_channels, patches)
     assert allowed.patients is not None
     names = [plain(patient) for patient in allowed.patients]
     validating = validation_patients(names, validation_share)

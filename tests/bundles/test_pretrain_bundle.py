@@ -82,7 +82,7 @@ def test_the_digits_are_learned_without_any_file(trained: Path) -> None:
     assert names == {"confusion.png", "training.png"}
 
 
-def test_the_backbone_says_where_it_comes_from(trained: Path) -> None:
+def test_the_backbone_says_where_it_comes_from_and_is_a_source(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = mlflow.MlflowClient(f"sqlite:///{trained}/mlruns.db")
     experiment = client.get_experiment_by_name("pretrain")
     assert experiment is not None
@@ -104,6 +104,14 @@ def test_the_backbone_says_where_it_comes_from(trained: Path) -> None:
     whole = torch.load(trained / "run" / "best.pt", weights_only=True)
     for name, value in backbone.state_dict().items():
         assert torch.equal(value, whole[f"backbone.{name}"])
+    # As `backbone_weights` of a bundle whose images have three channels, from the file and from MLflow.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{trained}/mlruns.db")
+    for where in (trained / "run" / "backbone.pt", f"runs:/{run.info.run_id}/backbone.pt"):
+        wider = build_backbone("resnet10", in_channels=3, width=0.125, weights=where)
+        grey = torch.rand(2, 1, 32, 32)
+        torch.testing.assert_close(
+            wider.eval()(grey.expand(-1, 3, -1, -1)), backbone.eval()(grey), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_evaluate_gives_the_training_s_own_numbers_again(trained: Path, run: Run) -> None:

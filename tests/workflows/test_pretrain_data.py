@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,14 @@ def test_other_parts_must_be_asked_for(cohort: Path) -> None:
     assert len(data.training) + len(data.validation) == 20 and "training + validation" in data.title
     with pytest.raises(UsageError, match="parts must be some of training, validation, test"):
         load("restoration", cohort, parts=("train",))
+
+
+def test_a_cohort_that_leaks_is_refused(cohort: Path) -> None:
+    document = json.loads((cohort / "cohort.json").read_text())
+    document["test"][0]["patient"] = "p1"
+    (cohort / "cohort.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match="leaks"):
+        load("restoration", cohort)
 
 
 def test_cubes_and_windows(cohort: Path) -> None:
