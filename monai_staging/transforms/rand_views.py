@@ -20,8 +20,9 @@ class RandViews(Transform):
     Args:
         image_channels: of a view's channels, so many are image; the rest (outlines) are moved but not recoloured.
         rotate: whether 2D views are turned by any angle; 3D ones are turned by quarters in plane.
+        mirror: whether each axis is mirrored half of the time.
         shift_pixels: largest shift along each axis.
-        scale: largest relative change of size; small, since size is a sign.
+        scale: largest relative change of size, a factor of 1 / (1 + scale) to 1 + scale; small, since size is a sign.
         gamma: largest absolute log of the exponent.
         contrast: largest relative change.
         brightness: largest change.
@@ -35,6 +36,7 @@ class RandViews(Transform):
         self,
         image_channels: int = 1,
         rotate: bool = True,
+        mirror: bool = True,
         shift_pixels: float = 3.0,
         scale: float = 0.1,
         gamma: float = 0.25,
@@ -43,9 +45,14 @@ class RandViews(Transform):
         noise: float = 0.02,
     ) -> None:
         if image_channels < 1 or min(shift_pixels, scale, gamma, contrast, brightness, noise) < 0:
-            raise UsageError("RandViews: image_channels is at least 1 and no strength is negative")
+            raise UsageError(
+                "RandViews: image_channels is at least 1 and no strength is negative; found image_channels "
+                f"{image_channels}, shift_pixels {shift_pixels}, scale {scale}, gamma {gamma}, contrast {contrast}, "
+                f"brightness {brightness}, noise {noise}"
+            )
         self.image_channels = image_channels
         self.rotate = rotate
+        self.mirror = mirror
         self.shift_pixels = shift_pixels
         self.scale = scale
         self.gamma = gamma
@@ -68,8 +75,10 @@ class RandViews(Transform):
         if self.rotate:
             quarters = torch.randint(0, 4, (count,), device=device) * (math.pi / 2)
             angle = (torch.rand(count, device=device) * 2 * math.pi) if dims == 2 else quarters
-        zoom = 1 + self.scale * _signed(count, device=device)
-        mirror = torch.where(torch.rand(count, dims, device=device) < 0.5, -1.0, 1.0)
+        zoom = (1 + self.scale) ** _signed(count, device=device)
+        mirror = torch.ones(count, dims, device=device)
+        if self.mirror:
+            mirror = torch.where(torch.rand(count, dims, device=device) < 0.5, -1.0, 1.0)
         matrix = torch.zeros(count, dims, dims + 1, device=device)
         matrix[:, range(dims), range(dims)] = zoom[:, None] * mirror
         cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom

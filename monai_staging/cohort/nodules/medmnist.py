@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_staging.cohort.nodules.nodule import BENIGN, MALIGNANT, PARTS, NoduleRecord, NoduleSet, NoduleVolume
-from monai_staging.cohort.nodules.patches import files_digest
+from monai_staging.cohort.nodules.patches import UNREADABLE, files_digest
 from monai_staging.errors import DataError
 
 SPLITS = dict(zip(PARTS, ("train", "val", "test"), strict=True))
@@ -49,7 +49,10 @@ def load_medmnist(path: str | os.PathLike[str]) -> NoduleSet:
         DataError: an array is missing or not of the published form.
     """
     file = Path(path)
-    state = file.stat()
+    try:
+        state = file.stat()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}).") from None
     parts = _read(str(file), state.st_size, state.st_mtime_ns)
     labels = np.concatenate([found for _, found in parts.values()])
     task, count = _task(labels, file)
@@ -96,18 +99,21 @@ def _is_medmnist(path: Path) -> bool:
 
 @lru_cache(maxsize=2)
 def _read(path: str, size: int, time_ns: int) -> Parts:
-    parts: Parts = {}
+    parts: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
     try:
         with np.load(path, allow_pickle=False) as file:
             for part, prefix in SPLITS.items():
-                parts[part] = file[f"{prefix}_images"], file[f"{prefix}_labels"].astype(np.int64)
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+                parts[part] = file[f"{prefix}_images"], file[f"{prefix}_labels"]
+    except UNREADABLE as error:
         raise DataError(f"{path}: not a MedMNIST file: {error}") from error
     for part, (images, labels) in parts.items():
         _check(part, images, labels, path)
-    if len({images.shape[1:] for images, _ in parts.values()}) > 1:
-        raise DataError(f"{path}: images of all parts must be of one shape.")
-    return parts
+    for name, place in (("images", 0), ("labels", 1)):
+        shapes = {part: arrays[place].shape[1:] for part, arrays in parts.items()}
+        if len(set(shapes.values())) > 1:
+            found = ", ".join(f"{SPLITS[part]} {shape}" for part, shape in shapes.items())
+            raise DataError(f"{path}: {name} of all parts must be of one shape; found {found}")
+    return {part: (images, labels.astype(np.int64)) for part, (images, labels) in parts.items()}
 
 
 def _check(part: str, images: NDArray[Any], labels: NDArray[Any], path: str) -> None:
@@ -116,8 +122,11 @@ def _check(part: str, images: NDArray[Any], labels: NDArray[Any], path: str) -> 
         raise DataError(
             f"{whose}_images must be (N, H, W), (N, H, W, 3) or (N, D, H, W) uint8; found {images.shape} {images.dtype}"
         )
-    if labels.ndim != 2 or len(labels) != len(images):
-        raise DataError(f"{whose}_labels must be ({len(images)}, 1) or ({len(images)}, K); found {labels.shape}")
+    if labels.ndim != 2 or len(labels) != len(images) or not labels.shape[1] or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"{whose}_labels must be ({len(images)}, 1) or ({len(images)}, K) whole numbers; "
+            f"found {labels.shape} {labels.dtype}"
+        )
     if labels.min() < 0:
         raise DataError(f"{whose}_labels must be 0 or more; found {labels.min()}")
 

@@ -62,13 +62,14 @@ class NoduleSet:
     Attributes:
         name: for titles.
         source: the layout it was read from.
-        digest: SHA-256 of the files' bytes.
+        digest: SHA-256 of the files' bytes; of a cohort, of ``cohort.json``.
         task: one of :data:`TASKS`.
         classes: their names; two for ``binary``.
         records: one per nodule.
         read: voxels of nodule ``i``.
         value_range: of the stored image: what is 0 and what is 1 to a network.
         synthetic: whether these are phantoms, and must be called so.
+        state: changes where voxels may have changed and ``digest`` does not tell.
     """
 
     name: str
@@ -80,6 +81,7 @@ class NoduleSet:
     read: Callable[[int], NoduleVolume]
     value_range: tuple[float, float]
     synthetic: bool = False
+    state: str = ""
 
     def __len__(self) -> int:
         return len(self.records)

@@ -12,6 +12,8 @@ import hashlib
 import io
 import os
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,6 +50,8 @@ ATTRIBUTES = {
     "calcification": "calcification_median",
 }
 """What readers rate besides malignancy: our name to the table's column."""
+UNREADABLE = (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises for an archive that is damaged, or lacks an array."""
 _NEEDED = ("nodule_index", "patient_id", "slice_thickness_mm", "pixel_spacing_mm", "npz_first_slice", "npz_n_slices")
 
 
@@ -70,14 +74,20 @@ def load_patches(folder: str | os.PathLike[str]) -> NoduleSet:
     rows = _read_table(root / TABLE)
     patients = {name: place for place, name in enumerate(dict.fromkeys(row["patient_id"] for row in rows), start=1)}
     width = max(3, len(str(len(patients))))
-    records, spans = [], []
-    for row in rows:
+    records: list[NoduleRecord] = []
+    spans: list[tuple[int, int]] = []
+    owner = np.full(len(images), -1)
+    for number, row in enumerate(rows):
         whose = f"{root / TABLE}: nodule {row['nodule_index']}"
         first, count = _whole(row, "npz_first_slice", whose), _whole(row, "npz_n_slices", whose)
         if first < 0 or count < 1 or first + count > len(images):
             raise DataError(
                 f"{whose}: its slices must lie in 0..{len(images) - 1}; found {count} from slice {first} on."
             )
+        other = int(owner[first : first + count].max())
+        if other >= 0:
+            raise DataError(f"{whose}: a slice is one nodule's alone; found some of nodule {records[other].name}'s.")
+        owner[first : first + count] = number
         spans.append((first, first + count))
         records.append(
             NoduleRecord(
@@ -91,7 +101,7 @@ def load_patches(folder: str | os.PathLike[str]) -> NoduleSet:
                 },
             )
         )
-    repeated = [name for name, count in _counts(record.name for record in records).items() if count > 1]
+    repeated = [name for name, count in Counter(record.name for record in records).items() if count > 1]
     if repeated:
         raise DataError(f"{root / TABLE}: nodule_index must be unique; {repeated[0]} occurs more than once.")
 
@@ -170,7 +180,7 @@ def _cached_volumes(path: str, size: int, time_ns: int) -> tuple[NDArray[np.uint
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in (IMAGES, MASKS)}
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: arrays {IMAGES!r} and {MASKS!r} are needed and cannot be read: {error}") from error
     images, masks = found[IMAGES], found[MASKS]
     if images.ndim != 3 or images.shape[1:] != (SIZE, SIZE) or images.dtype != np.uint8:
@@ -191,6 +201,10 @@ def _read_table(path: Path) -> list[dict[str, str]]:
     missing = [name for name in _NEEDED if rows and name not in rows[0]]
     if missing or not rows:
         raise DataError(f"{path}: columns {', '.join(_NEEDED)} are needed; missing: {', '.join(missing) or 'all rows'}")
+    for number, row in enumerate(rows, start=1):
+        absent = [name for name in ("nodule_index", "patient_id") if not row[name]]
+        if absent:
+            raise DataError(f"{path}: row {number}: {absent[0]} must not be empty.")
     return rows
 
 
@@ -198,7 +212,10 @@ def _label(row: Mapping[str, str], whose: str) -> tuple[int, ...] | None:
     ratings: Sequence[float] = _ratings(row, whose)
     if not ratings and row.get("malignancy_mean"):
         ratings = [_number(row, "malignancy_mean", whose)]
-    return label_of_ratings(ratings)
+    try:
+        return label_of_ratings(ratings)
+    except DataError as error:
+        raise DataError(f"{whose}: {error}") from None
 
 
 def _ratings(row: Mapping[str, str], whose: str) -> tuple[int, ...]:
@@ -219,7 +236,7 @@ def _spacing(row: Mapping[str, str], whose: str) -> tuple[float, float, float]:
 def _number(row: Mapping[str, str], column: str, whose: str) -> float:
     try:
         value = float(row[column])
-    except ValueError:
+    except (TypeError, ValueError):  # a short row has nothing there at all
         value = float("nan")
     if not np.isfinite(value):
         raise DataError(f"{whose}: {column} must be a number; found {row[column]!r}")
@@ -231,10 +248,3 @@ def _whole(row: Mapping[str, str], column: str, whose: str) -> int:
     if value != int(value):
         raise DataError(f"{whose}: {column} must be a whole number; found {row[column]!r}")
     return int(value)
-
-
-def _counts(names: Any) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return counts
