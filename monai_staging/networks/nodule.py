@@ -108,8 +108,8 @@ class NoduleNetwork(nn.Module):
         pooled = [backbone(views[:, place]).mean(axes) for place, backbone in enumerate(self.backbones)]
         return torch.stack(pooled, dim=1).mean(1)
 
-    def forward(self, views: Tensor, features: Tensor | None = None) -> NoduleOutput:
-        """Logits and attributes."""
+    def forward(self, views: Tensor, features: Tensor | None = None, details: bool = False) -> Tensor | NoduleOutput:
+        """Logits (B, K); with ``details`` the attributes as well."""
         if views.shape[1] != self.views:
             raise UsageError(f"NoduleNetwork: {self.views} views a nodule are needed, found {views.shape[1]}")
         seen = self.dropout(self.embed(views))
@@ -118,7 +118,8 @@ class NoduleNetwork(nn.Module):
                 raise UsageError("NoduleNetwork: this network needs the measured features, found none")
             seen = torch.cat([seen, self.measured(self.scale(features))], dim=1)
         found = self.head(seen)
-        return NoduleOutput(found[:, : self.outputs], found[:, self.outputs :])
+        output = NoduleOutput(found[:, : self.outputs], found[:, self.outputs :])
+        return output if details else output.logits
 
     def fit_features(self, features: Tensor | Sequence[Sequence[float]]) -> None:
         """Fits the measured features' scale to those of the training part, (N, F)."""

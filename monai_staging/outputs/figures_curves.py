@@ -121,7 +121,7 @@ def reliability_figure(
         upper.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=1, linestyle=(0, (2, 2)))
         if known.any():
             confidence, correct = calibration.top_label(level.truth[known], level.probabilities[known])
-            _draw_reliability(upper, calibration.reliability_bins(confidence, correct))
+            draw_reliability(upper, calibration.reliability_bins(confidence, correct))
             lower.hist(confidence, bins=np.linspace(0, 1, 21), color=colour(0), alpha=0.75)
         upper.set(xlim=(0, 1), ylim=(-0.02, 1.02))
         upper.set_ylabel("share right")
@@ -136,7 +136,8 @@ def reliability_figure(
     return Path(path)
 
 
-def _draw_reliability(axes: Axes, bins: calibration.ReliabilityBins) -> None:
+def draw_reliability(axes: Axes, bins: calibration.ReliabilityBins) -> None:
+    """Points of the bins with Wilson intervals."""
     filled = bins.counts > 0
     share, counts = bins.accuracy[filled], bins.counts[filled]
     low, high = _wilson(share, counts)

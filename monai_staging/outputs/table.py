@@ -61,6 +61,11 @@ def _table(metrics: Mapping[str, Estimate], columns: Mapping[str, str]) -> str:
         if first is not None:
             cells = [_cell(metrics.get(f"{level}_{score}")) for score in columns]
             rows.append([LEVEL_TITLES[level], str(first.n), *cells])
+    return text_table(header, rows)
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns are padded, so that it reads well as plain text."""
     widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
     lines = [_line(header, widths), "|" + "|".join("-" * (width + 2) for width in widths) + "|"]
     return "\n".join(lines + [_line(row, widths) for row in rows])

@@ -50,6 +50,13 @@ class NoduleExamples(Dataset[dict[str, Any]]):
         place = int(self.indices[index])
         return {name: values[place] for name, values in self.arrays.items()}
 
+    def values(self, name: str) -> Tensor:
+        """One array of this part, (N, ...)."""
+        values = self.arrays[name]
+        if not isinstance(values, Tensor):
+            raise UsageError(f"Nodules: {name} is no array of numbers.")
+        return values[self.indices]
+
     def __getitems__(self, indices: list[int]) -> dict[str, Any]:
         """The batch of these nodules."""
         places = self.indices[indices]
@@ -145,7 +152,7 @@ class NoduleData:
     def _key(self) -> str:
         settings = {
             "version": VERSION,
-            "set": self.nodules.digest,
+            "set": [self.nodules.digest, self.nodules.state],
             **{name: value for name, value in vars(self.views).items()},
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]

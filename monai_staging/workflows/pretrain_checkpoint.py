@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 
 from monai_staging.networks.pretrained import write_checkpoint
+from monai_staging.tracking.identity import run_identity
 from monai_staging.workflows.pretrain_data import PretrainData
-from monai_staging.workflows.pretrain_report import run_identity
 from monai_staging.workflows.saved_state import bare
 
 FILE_NAME = "backbone.pt"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,7 @@ from torch import Tensor
 from monai_staging.metrics.intervals import Estimate, patient_bootstrap
 from monai_staging.outputs.figures_pretrain import confusion_figure, curves_figure, patches_figure
 from monai_staging.outputs.table import write_metrics
-from monai_staging.tracking.journal import JOURNAL_NAME, public_uri
-from monai_staging.tracking.losses import EpochMeans
+from monai_staging.workflows.history import History
 from monai_staging.workflows.pretrain import Classification, PretrainTask, Restoration
 from monai_staging.workflows.pretrain_data import PretrainData
 
@@ -64,58 +61,6 @@ class PretrainCollector:
         self.rows = {name: values.astype(np.float64) for name, values in joined.items()}
         engine.state.metrics.update({name: float(values.mean()) for name, values in self.rows.items()})
         engine.state.metrics["score"] = self.task.better * engine.state.metrics[self.task.metric]
-
-
-class History:
-    """Losses and metrics of every epoch, with a state that a checkpoint keeps. Attach it after the validation.
-
-    Args:
-        evaluator: the validation's engine.
-    """
-
-    def __init__(self, evaluator: Engine) -> None:
-        self.evaluator = evaluator
-        self.epochs: list[dict[str, float]] = []
-        self._means = EpochMeans()
-        self._start_s = 0.0
-        self._images = 0
-
-    def attach(self, engine: Engine) -> None:
-        """Registers with the trainer."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._started)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._completed)
-
-    def _started(self, engine: Engine) -> None:
-        self._means.reset()
-        self._images, self._start_s = 0, time.monotonic()
-
-    def _iteration(self, engine: Any) -> None:
-        self._means.update(engine)
-        self._images += len(engine.state.batch["index"])
-        if engine.state.iteration % engine.state.epoch_length == 0:
-            # Before the validation, which is no part of the rate.
-            losses = self._means.take()
-            rate = self._images / max(1e-9, time.monotonic() - self._start_s)
-            engine.state.metrics["images_per_second"] = rate
-            self.epochs = [row for row in self.epochs if row["epoch"] < engine.state.epoch]
-            self.epochs.append({"epoch": float(engine.state.epoch), **losses})
-
-    def _completed(self, engine: Engine) -> None:
-        if self.evaluator.state.epoch == engine.state.epoch:
-            self.epochs[-1] |= {
-                f"val_{name}": float(value)
-                for name, value in self.evaluator.state.metrics.items()
-                if isinstance(value, int | float)
-            }
-
-    def state_dict(self) -> dict[str, Any]:
-        """The epochs so far."""
-        return {"epochs": [dict(row) for row in self.epochs]}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes back what ``state_dict`` gave."""
-        self.epochs = [dict(row) for row in state_dict["epochs"]]
 
 
 class PretrainReport(PretrainCollector):
@@ -217,30 +162,3 @@ class PretrainReport(PretrainCollector):
                 curves_figure(folder / "training.png", self.history.epochs, metric=metric, subtitle=self.data.title)
             )
         return paths
-
-
-def run_identity(output_dir: str | os.PathLike[str], tracking_uri: str, wait_s: float = 10.0) -> dict[str, str | None]:
-    """What MLflow, and the local journal, call the training's run.
-
-    Args:
-        output_dir: of the run that is open there.
-        tracking_uri: server or database.
-        wait_s: how long to wait for a server that has not answered yet.
-
-    Returns:
-        ``run_id``, ``None`` where the server has not made the run, and ``run_key``: the tag
-        ``monai_staging.run_key`` by which the run is found once it has.
-    """
-    journal, uri = Path(output_dir) / JOURNAL_NAME, public_uri(tracking_uri)
-    end = time.monotonic() + wait_s
-    key: str | None = None
-    while journal.is_file():
-        # Read, not opened as a journal: its writer is at work, and only whole lines count.
-        whole = journal.read_bytes().rpartition(b"\n")[0]
-        records = [json.loads(line) for line in whole.splitlines()]
-        key = records[0]["key"] if records else None
-        found = [record["run_id"] for record in records if record["op"] == "run_id" and record["uri"] == uri]
-        if found or time.monotonic() >= end:
-            return {"run_id": found[-1] if found else None, "run_key": key}
-        time.sleep(0.1)
-    return {"run_id": None, "run_key": key}

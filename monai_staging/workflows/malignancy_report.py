@@ -1,0 +1,174 @@
+"""Collects what a malignancy evaluator saw, scores it while training, and writes the report at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor
+
+from monai_staging.metrics.classification import auroc, class_auroc
+from monai_staging.metrics.nodules import NodulePredictions
+from monai_staging.networks.nodule import NoduleOutput
+from monai_staging.outputs.nodules import NoduleEvaluation, write_nodule_evaluation
+from monai_staging.workflows.malignancy import probabilities
+from monai_staging.workflows.nodule_data import NoduleData
+
+
+class NoduleCollector:
+    """Collects an evaluator's predictions; after an epoch its metrics hold ``auroc``, ``accuracy`` and ``score``.
+
+    ``score`` is minus the cross entropy, which moves smoothly where the others move in steps.
+
+    Args:
+        data: whose task and classes.
+    """
+
+    def __init__(self, data: NoduleData) -> None:
+        self.task, self.classes = data.nodules.task, data.nodules.classes
+        self.predictions: NodulePredictions | None = None
+        self._parts: list[tuple[list[str], list[str], Tensor, Tensor]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Registers with an evaluator whose network gives :class:`NoduleOutput`."""
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._parts.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.complete)
+
+    def collect(self, engine: Engine) -> None:
+        """Keeps one batch."""
+        batch: Mapping[str, Any] = engine.state.batch  # type: ignore[assignment]
+        output: Mapping[str, Any] = engine.state.output  # type: ignore[assignment]
+        found: NoduleOutput = output[Keys.PRED]
+        self._parts.append((batch["name"], batch["patient"], batch["label"], found.logits.detach().cpu()))
+
+    def complete(self, engine: Engine) -> None:
+        """Puts the batches together."""
+        logits = torch.cat([part[3] for part in self._parts])
+        labels = torch.cat([part[2] for part in self._parts]).double()
+        self.predictions = NodulePredictions(
+            names=tuple(name for part in self._parts for name in part[0]),
+            patients=tuple(name for part in self._parts for name in part[1]),
+            task=self.task,
+            classes=self.classes,
+            labels=labels.numpy(),
+            probabilities=probabilities(logits, self.task).double().numpy(),
+        )
+        engine.state.metrics.update(self._scores(self.predictions.known))
+
+    def _scores(self, known: NodulePredictions) -> dict[str, float]:
+        if not len(known):
+            return {}
+        truth, chance = known.labels.astype(np.int64), known.probabilities
+        sure = np.clip(chance, 1e-7, 1 - 1e-7)
+        if self.task == "multi-class":
+            area, right = auroc(truth[:, 0], chance)[0], chance.argmax(axis=1) == truth[:, 0]
+            loss = -np.log(sure[np.arange(len(sure)), truth[:, 0]])
+        else:
+            area = np.mean([class_auroc(truth[:, place] == 1, chance[:, place])[0] for place in range(truth.shape[1])])
+            right = (chance >= 0.5) == (truth == 1)
+            loss = -np.where(truth == 1, np.log(sure), np.log1p(-sure))
+        return {"auroc": float(area), "accuracy": float(right.mean()), "score": -float(loss.mean())}
+
+
+class MalignancyReport(NoduleCollector):
+    """At the end of an evaluation writes ``metrics.json``, ``predictions.csv`` and figures, and prints the table.
+
+    Args:
+        data: of the evaluation: title, views for the figure.
+        output_dir: folder for everything written.
+        baselines: predictions of other methods on the same nodules, by name, for the same table.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        figures: whether they are drawn.
+        tracker: a tracking handler that is given metrics and figures, if any.
+        printer: where lines for the user go.
+    """
+
+    def __init__(
+        self,
+        data: NoduleData,
+        output_dir: str | os.PathLike[str],
+        baselines: Callable[[], Mapping[str, NodulePredictions]] | None = None,
+        seed: int = 0,
+        resamples: int = 1000,
+        figures: bool = True,
+        tracker: Any = None,
+        printer: Callable[[str], None] = print,
+    ) -> None:
+        super().__init__(data)
+        self.data = data
+        self.output_dir = Path(output_dir)
+        self.baselines = baselines
+        self.seed, self.resamples = seed, resamples
+        self.figures = figures
+        self.tracker = tracker
+        self.printer = printer
+        self.result: NoduleEvaluation | None = None
+
+    def complete(self, engine: Engine) -> None:
+        """Evaluates, writes and prints."""
+        super().complete(engine)
+        assert self.predictions is not None
+        others = dict(self.baselines()) if self.baselines is not None else {}
+        self.result = report_nodules(
+            self.output_dir,
+            self.predictions,
+            others,
+            data=self.data if self.figures else None,
+            title=f"{self.data.nodules.title}, test part",
+            seed=self.seed,
+            resamples=self.resamples,
+            tracker=self.tracker,
+            printer=self.printer,
+        )
+
+
+def report_nodules(
+    output_dir: str | os.PathLike[str],
+    predictions: NodulePredictions,
+    others: Mapping[str, NodulePredictions] | None = None,
+    *,
+    data: NoduleData | None = None,
+    title: str = "",
+    seed: int = 0,
+    resamples: int = 1000,
+    tracker: Any = None,
+    printer: Callable[[str], None] = print,
+) -> NoduleEvaluation:
+    """Writes an evaluation, prints its table and gives it to a tracker; see :class:`MalignancyReport`."""
+    pictures = (lambda names: pictures_of(data, names)) if data is not None else None
+    result = write_nodule_evaluation(
+        output_dir, predictions, others or {}, title=title, seed=seed, n_boot=resamples, pictures=pictures
+    )
+    known = predictions.known
+    patients = len(set(known.patients))
+    printer(f"\n{title}: {len(known)} nodules of {patients} patients with a label, {len(predictions)} predicted")
+    if result.metrics:
+        printer(f"95 % intervals by resampling patients ({resamples} times, seed {seed})\n\n{result.table}\n")
+    else:
+        printer("No label, no scores.\n")
+    written = [*result.files, *result.figures]
+    printer("Written:")
+    for path in written:
+        printer(f"  {path}")
+    if tracker is not None:
+        if result.metrics:
+            tracker.log_metrics_file(result.metrics_path)
+        tracker.log_figures(result.figures)
+    return result
+
+
+def pictures_of(data: NoduleData, names: Sequence[str]) -> list[np.ndarray[Any, Any]]:
+    """First view of each of these nodules: (C, size, size) uint8, of a cube its middle slice."""
+    place = {name: index for index, name in enumerate(data.arrays["name"])}
+    views = data.arrays["views"]
+    assert isinstance(views, Tensor)
+    chosen = [views[place[name], 0] for name in names]
+    return [(view if view.dim() == 3 else view[:, view.shape[1] // 2]).numpy() for view in chosen]
