@@ -1,8 +1,9 @@
-"""Make a raw DICOM study tree of synthetic chest CTs with exact truth.
+"""Make a raw DICOM study tree of synthetic chest CTs with exact truth, or a table of synthetic nodules.
 
 Each patient gets a CT series and a SEG or an RTSTRUCT of the lesions; clinical.csv and lesions.csv lie beside them.
 The same seed gives the same pixels. What is there already is kept, so a run that was stopped is finished by the same
-command.
+command. --nodules makes patches of pulmonary nodules with readers' outlines and ratings instead, as
+lidc_nodules_64.npz and nodules.csv, in a folder that holds none yet.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from collections import Counter
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("out", metavar="OUT", help="folder to write to")
-    parser.add_argument("--cases", type=int, default=8, metavar="N", help="how many patients (default: 8)")
+    parser.add_argument("--cases", type=int, default=None, metavar="N", help="how many patients (default: 8)")
+    parser.add_argument("--nodules", type=int, default=None, metavar="N", help="so many nodules instead of studies")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the cohort (default: 0)")
     parser.add_argument(
         "--resolution",
         choices=("default", "tiny", "full"),
-        default="default",
+        default=None,
         help="tiny: for tests; full: 512 x 512 and thin slices",
     )
     parser.add_argument("--workers", type=int, default=None, metavar="W", help="processes (default: one per core)")
@@ -30,14 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the tree; returns the exit code."""
-    from monai_staging.cohort.phantom import PhantomConfig, write_phantom_tree
+    return _studies(args) if args.nodules is None else _nodules(args)
+
+
+def _studies(args: argparse.Namespace) -> int:
+    from monai_staging.cohort.phantom import PhantomConfig, Resolution, write_phantom_tree
     from monai_staging.errors import UsageError
 
-    if args.cases < 1 or (args.workers is not None and args.workers < 1):
-        raise UsageError(f"--cases and --workers must be at least 1, found {args.cases} and {args.workers}.")
-    truths = write_phantom_tree(
-        args.out, args.cases, args.seed, PhantomConfig(resolution=args.resolution), args.workers
-    )
+    cases = 8 if args.cases is None else args.cases
+    if cases < 1 or (args.workers is not None and args.workers < 1):
+        raise UsageError(f"--cases and --workers must be at least 1, found {cases} and {args.workers}.")
+    config = PhantomConfig(resolution=Resolution(args.resolution or "default"))
+    truths = write_phantom_tree(args.out, cases, args.seed, config, args.workers)
     counts = {
         name: dict(sorted(Counter(getattr(truth, name) for truth in truths).items()))
         for name in ("t", "n", "m", "stage")
@@ -49,4 +55,26 @@ def run(args: argparse.Namespace) -> int:
     print(f"{len(truths)} phantoms in {args.out} (true labels; clinical.csv leaves some letters unknown)")
     for name, count in counts.items():
         print(f"  {name}: " + ", ".join(f"{key} {value}" for key, value in count.items()))
+    return 0
+
+
+def _nodules(args: argparse.Namespace) -> int:
+    from monai_staging.cohort.nodules import load_nodules
+    from monai_staging.cohort.nodules.phantom import write_phantom_nodules
+    from monai_staging.errors import UsageError
+
+    others = [name for name in ("cases", "resolution", "workers") if getattr(args, name) is not None]
+    if others:
+        raise UsageError(f"--nodules makes no studies: --{others[0]} has no meaning with it.")
+    nodules = load_nodules(write_phantom_nodules(args.out, args.nodules, args.seed))
+    counts = Counter(nodules.classes[record.label[0]] for record in nodules.records if record.label)
+    told = {name: counts[name] for name in nodules.classes}
+    patients = len({record.patient for record in nodules.records})
+    if args.json:
+        document = {"out": str(args.out), "nodules": len(nodules), "patients": patients, "seed": args.seed}
+        json.dump(document | {"counts": told, "digest": nodules.digest}, sys.stdout)
+        print()
+        return 0
+    print(f"{len(nodules)} {nodules.title} of {patients} made-up patients in {args.out}")
+    print("  " + ", ".join(f"{name} {count}" for name, count in told.items()))
     return 0

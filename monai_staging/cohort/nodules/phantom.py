@@ -17,15 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_staging.cohort.nodules.nodule import UNCERTAIN
-from monai_staging.cohort.nodules.patches import PatchTable, write_patches
+from monai_staging.cohort.nodules.patches import PHANTOM, READERS, SIZE, TABLE, PatchTable, write_patches
+from monai_staging.cohort.nodules.phantom_shapes import (
+    AIR_HU,
+    BONE_HU,
+    LUNG_HU,
+    TISSUE_HU,
+    Voxels,
+    draw_background,
+    draw_surface,
+)
 from monai_staging.errors import UsageError
+from monai_staging.progress import progress
 
-FloatArray = NDArray[np.float64]
-
-SIZE = 64
-"""Pixels along each side of a slice, as in the real patches."""
-READERS = 4
-_AIR, _LUNG, _TISSUE, _BONE = -1000.0, -860.0, 40.0, 700.0
+_FINE = 2
 
 
 @dataclass(frozen=True)
@@ -74,76 +79,6 @@ def draw_properties(random: np.random.Generator) -> Properties:
     )
 
 
-@dataclass(frozen=True)
-class _Surface:
-    """Radius of the nodule in every direction: lobes are wide bumps, spikes narrow ones."""
-
-    radius_mm: float
-    axes: FloatArray
-    turn: FloatArray
-    directions: FloatArray
-    heights: FloatArray
-    sharpness: FloatArray
-
-    def level(self, points_mm: FloatArray) -> FloatArray:
-        """How far out (..., 3) points lie: 0 at the centre, 1 on the surface."""
-        local = points_mm @ self.turn / self.axes
-        distance = np.linalg.norm(local, axis=-1)
-        radius = np.full(distance.shape, self.radius_mm)
-        # Beyond the longest spike every point is outside, whatever its direction.
-        near = distance < self.radius_mm * (1.6 + self.heights.max(initial=0))
-        unit = local[near] / np.maximum(distance[near], 1e-6)[:, None]
-        bumps = np.exp(self.sharpness * (unit @ self.directions.T - 1)) @ self.heights
-        radius[near] *= 1 + bumps
-        level: FloatArray = distance / radius
-        return level
-
-
-def _surface(properties: Properties, random: np.random.Generator) -> _Surface:
-    axes = np.array([1.0, 1.0, 1.0 + properties.elongation])
-    lobes, spikes = 6, int(round(4 + 22 * properties.spiculation))
-    directions = random.normal(size=(lobes + spikes, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    heights = np.concatenate(
-        [
-            properties.lobulation * random.uniform(-0.25, 0.55, lobes),
-            properties.spiculation * random.uniform(0.2, 0.9, spikes),
-        ]
-    )
-    sharpness = np.concatenate([random.uniform(3, 8, lobes), random.uniform(40, 120, spikes)])
-    turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
-    return _Surface(properties.diameter_mm / 2, axes / np.prod(axes) ** (1 / 3), turn, directions, heights, sharpness)
-
-
-def _background(points_mm: FloatArray, radius_mm: float, random: np.random.Generator) -> FloatArray:
-    """Hounsfield units of what surrounds a nodule: parenchyma, vessels, and for one in three the chest wall."""
-    from scipy import ndimage
-
-    shape = points_mm.shape[:-1]
-    values = np.full(shape, _LUNG + random.normal(0, 25))
-    values += 25 * ndimage.gaussian_filter(random.normal(size=shape), (1, 4, 4)) * 8
-    for _ in range(random.integers(1, 9)):
-        direction = random.normal(size=3)
-        direction /= np.linalg.norm(direction)
-        start = random.normal(size=3) * 14
-        along = (points_mm - start) @ direction
-        bend = np.stack([np.zeros(shape), *([random.uniform(-0.02, 0.02) * along**2] * 2)], axis=-1)
-        off = points_mm - start - along[..., None] * direction - bend
-        calibre = random.uniform(0.5, 2.2) * np.exp(-np.clip(along, -20, 40) / 60)
-        tube = 1 / (1 + np.exp((np.linalg.norm(off, axis=-1) - calibre) / 0.35))
-        values = np.maximum(values, _LUNG + (_TISSUE - _LUNG) * tube)
-    if random.random() < 0.35:
-        angle, bow = random.uniform(0, 2 * np.pi), random.uniform(0.002, 0.01)
-        out = points_mm[..., 1] * np.cos(angle) + points_mm[..., 2] * np.sin(angle)
-        aside = points_mm[..., 1] * np.sin(angle) - points_mm[..., 2] * np.cos(angle)
-        depth = out + bow * aside**2 - radius_mm * random.uniform(0.7, 1.1) - random.exponential(4)
-        wall = 1 / (1 + np.exp(-depth / 0.5))
-        values += (_TISSUE - values) * wall
-        rib = (depth - random.uniform(5, 9)) ** 2 / 9 + (aside - random.normal(0, 12)) ** 2 / 60
-        values += (_BONE - values) * (rib < 1)
-    return values
-
-
 @dataclass(frozen=True, eq=False)
 class PhantomNodule:
     """A rendered nodule.
@@ -167,35 +102,47 @@ def render_nodule(random: np.random.Generator, properties: Properties | None = N
     """One nodule with its outlines and ratings."""
     nodule = properties or draw_properties(random)
     pixel, slab = float(random.uniform(0.55, 0.85)), float(random.choice([1.0, 1.25, 2.0, 2.5, 3.0]))
-    surface = _surface(nodule, random)
-    reach = int(np.ceil(nodule.diameter_mm * 0.9 / slab)) + 1
-    fine = 2
-    heights = (np.arange((2 * reach + 1) * fine) - ((2 * reach + 1) * fine - 1) / 2) * slab / fine
+    surface = draw_surface(nodule, random)
+    slices = 2 * int(np.ceil(nodule.diameter_mm * 0.9 / slab)) + 3
+    # Slices are thick: each is the mean of finer ones.
+    heights = (np.arange(slices * _FINE) - (slices * _FINE - 1) / 2) * slab / _FINE
     plane = (np.arange(SIZE) - (SIZE - 1) / 2) * pixel
-    points = np.stack(np.meshgrid(heights, plane, plane, indexing="ij"), axis=-1)
-    level = surface.level(points + random.normal(size=3) * [0, 1.0, 1.0])
-    fade = 0.04 + 0.2 * nodule.softness
-    inside = 1 / (1 + np.exp(np.clip((level - 1) / fade, -30, 30)))
-    density = np.full(level.shape, _LUNG + (_TISSUE - _LUNG) * (0.3 + 0.7 * nodule.solidity))
-    if nodule.solidity < 1:
-        # A part-solid nodule has a solid core.
-        density = density + (_TISSUE - density) * (level < nodule.solidity * 0.8)
-    values = _background(points, nodule.diameter_mm / 2, random)
-    values += (np.maximum(density, values) - values) * inside
-    values += (_BONE - values) * (level < nodule.calcium * 0.8) * (nodule.calcium > 0)
-    values = values.reshape(2 * reach + 1, fine, SIZE, SIZE).mean(axis=1)
-    values += random.uniform(8, 45) * random.normal(size=values.shape)
-    level = level.reshape(2 * reach + 1, fine, SIZE, SIZE).mean(axis=1)
-    outlines = _outlines(level, nodule, random)
+    points = np.stack(np.meshgrid(heights, plane, plane, indexing="ij"), axis=-1).astype(np.float32)
+    level = surface.level(points + (random.normal(size=3) * [0, 1.0, 1.0]).astype(np.float32))
+    outlines = _outlines(_thick(level), nodule, random)
+    # As in the real patches, only slices that a reader outlined are kept.
     seen = outlines.any(axis=(0, 2, 3))
-    image, outlines = np.clip(values[seen], _AIR, 1000), outlines[:, seen]
+    fine = np.repeat(seen, _FINE)
+    values = _density(level[fine], draw_background(points[fine], nodule.diameter_mm / 2, random), nodule)
+    image, outlines = _thick(values), outlines[:, seen]
+    image += random.uniform(8, 45) * random.standard_normal(image.shape, np.float32)
+    image = np.clip(image, AIR_HU, 1000)
     low, high = image.min(), image.max()
     stretched = np.rint((image - low) / max(high - low, 1) * 255).astype(np.uint8)
     readers = int(outlines.any(axis=(1, 2, 3)).sum())
     return PhantomNodule(nodule, stretched, outlines, (slab, pixel, pixel), _ratings(nodule, readers, random))
 
 
-def _outlines(level: FloatArray, nodule: Properties, random: np.random.Generator) -> NDArray[np.bool_]:
+def _thick(fine: Voxels) -> Voxels:
+    """(D, H, W) slices of (2 D, H, W) fine ones."""
+    thick: Voxels = fine.reshape(-1, _FINE, *fine.shape[1:]).mean(axis=1)
+    return thick
+
+
+def _density(level: Voxels, around: Voxels, nodule: Properties) -> Voxels:
+    """Hounsfield units of the nodule within what surrounds it."""
+    fade = 0.04 + 0.2 * nodule.softness
+    inside = 1 / (1 + np.exp(np.clip((level - 1) / fade, -30, 30)))
+    density = np.full_like(level, LUNG_HU + (TISSUE_HU - LUNG_HU) * (0.3 + 0.7 * nodule.solidity))
+    if nodule.solidity < 1:
+        # A part-solid nodule has a solid core.
+        density[level < nodule.solidity * 0.8] = TISSUE_HU
+    values: Voxels = around + (np.maximum(density, around) - around) * inside
+    values[level < nodule.calcium * 0.8] = BONE_HU
+    return values
+
+
+def _outlines(level: Voxels, nodule: Properties, random: np.random.Generator) -> NDArray[np.bool_]:
     """Readers' outlines: each draws a little wider or narrower; faint and small nodules are missed by some."""
     from scipy import ndimage
 
@@ -204,7 +151,8 @@ def _outlines(level: FloatArray, nodule: Properties, random: np.random.Generator
     )
     outlines = np.zeros((READERS, *level.shape), dtype=bool)
     for reader in range(seen_by):
-        wobble = ndimage.gaussian_filter(random.normal(size=level.shape), (0.5, 3, 3)) * 2
+        noise = random.standard_normal(level.shape, np.float32)
+        wobble = 2 * ndimage.gaussian_filter(noise, (0.5, 3, 3), truncate=2.5)
         outlines[reader] = level < 1 + random.normal(0, 0.07) + 0.1 * nodule.softness + 0.1 * wobble
     if not outlines.any():
         outlines[0, level.shape[0] // 2, SIZE // 2 - 1 : SIZE // 2 + 1, SIZE // 2 - 1 : SIZE // 2 + 1] = True
@@ -225,29 +173,39 @@ def write_phantom_nodules(
     Uncertain nodules (mean rating 2.5 to 3.5) are left out, as they are from the real set.
 
     Args:
-        folder: made where it does not exist.
+        folder: made where it does not exist; must not hold nodules yet.
         nodules: how many are kept.
         seed: the same seed gives the same files.
         patients: how many phantom patients they are spread over; half as many as nodules by default.
 
     Raises:
-        UsageError: fewer than one nodule or patient.
+        UsageError: fewer than one nodule or patient, a negative seed, or a folder that holds nodules.
     """
     patients = max(1, nodules // 2) if patients is None else patients
-    if nodules < 1 or patients < 1:
-        raise UsageError(f"Phantom nodules: at least 1 nodule and 1 patient; found {nodules} and {patients}")
+    if nodules < 1 or patients < 1 or seed < 0:
+        raise UsageError(
+            "Phantom nodules: at least 1 nodule and 1 patient and no negative seed; "
+            f"found {nodules}, {patients} and {seed}"
+        )
+    # Real nodules of this layout would be lost.
+    if (Path(folder) / TABLE).exists():
+        raise UsageError(f"Phantom nodules: {folder} holds nodules already ({TABLE}); choose another folder")
     random = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     images, outlines = [], []
-    while len(rows) < nodules:
-        nodule = render_nodule(random)
-        mean = float(np.mean(nodule.ratings))
-        if UNCERTAIN[0] <= mean <= UNCERTAIN[1]:
-            continue
-        rows.append({"patient_id": f"phantom-{random.integers(patients):04d}", **_row(nodule, random)})
+    for _ in progress(range(nodules), description="phantom nodules", unit="nodule"):
+        nodule = _certain_nodule(random)
+        rows.append({"patient_id": f"{PHANTOM}-{random.integers(patients):04d}", **_row(nodule, random)})
         images.append(nodule.image)
         outlines.append(nodule.outlines)
     return write_patches(folder, PatchTable(rows, images, outlines))
+
+
+def _certain_nodule(random: np.random.Generator) -> PhantomNodule:
+    while True:
+        nodule = render_nodule(random)
+        if not UNCERTAIN[0] <= np.mean(nodule.ratings) <= UNCERTAIN[1]:
+            return nodule
 
 
 def _row(nodule: PhantomNodule, random: np.random.Generator) -> dict[str, object]:
