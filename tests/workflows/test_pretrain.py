@@ -12,9 +12,9 @@ from monai.bundle import ConfigParser
 
 from monai_staging.errors import UsageError
 from monai_staging.networks.backbones import build_backbone
-from monai_staging.workflows.pretrain import TASKS, Contrastive, PretrainPrepareBatch, build_task
 from monai_staging.tracking.identity import run_identity
 from monai_staging.workflows.history import History
+from monai_staging.workflows.pretrain import TASKS, Contrastive, PretrainPrepareBatch, build_task
 from monai_staging.workflows.pretrain_report import PretrainCollector
 
 SETTINGS = ConfigParser.load_config_file(str(Path(__file__).parents[2] / "bundles" / "pretrain" / "train.json"))[
@@ -98,7 +98,7 @@ def test_a_collector_means_over_images_and_signs_the_score() -> None:
 
 def test_history_keeps_losses_and_metrics_and_takes_them_back() -> None:
     evaluator = Engine(lambda engine, item: None)
-    trainer = Engine(lambda engine, item: {"loss": item["loss"]})
+    trainer = Engine(lambda engine, item: item)
 
     @trainer.on(Events.EPOCH_COMPLETED(every=2))
     def validate() -> None:
@@ -107,9 +107,12 @@ def test_history_keeps_losses_and_metrics_and_takes_them_back() -> None:
 
     history = History(evaluator)
     history.attach(trainer)
-    data = [{"loss": torch.tensor(value), "index": torch.arange(3)} for value in (1.0, 3.0)]
+    data = [{"loss": torch.tensor(value), "image": torch.zeros(3)} for value in (1.0, 3.0)]
     trainer.run(data, max_epochs=2)
-    assert history.epochs == [{"epoch": 1, "loss": 2}, {"epoch": 2, "loss": 2, "val_mse": 0.5}]
+    seconds = [row["seconds"] for row in history.epochs]
+    assert 0 < seconds[0] < seconds[1]
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history.epochs]
+    assert rows == [{"epoch": 1, "loss": 2}, {"epoch": 2, "loss": 2, "val_mse": 0.5}]
     assert trainer.state.metrics["images_per_second"] > 0
     copy = History(evaluator)
     copy.load_state_dict(history.state_dict())
