@@ -1,4 +1,4 @@
-"""Phantom nodules: of the size that was asked for, rated by the law that is written down, the same for the same seed."""
+"""Phantom nodules: of the size that was asked for, rated by the law that is written down, repeatable."""
 
 from __future__ import annotations
 
