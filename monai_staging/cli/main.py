@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "phantom": ("monai_staging.cli.phantom", "make a raw DICOM study tree of synthetic chest CTs with exact truth"),
     "ingest": ("monai_staging.cli.ingest", "turn raw data into a cohort"),
     "audit": ("monai_staging.cli.audit", "check a cohort for leakage, geometry and labels"),
+    "compare": ("monai_staging.cli.compare", "networks and initialisations as a paired experiment"),
     "stage": ("monai_staging.cli.stage", "stage groups of one patient's T, N and M"),
     "stage-table": ("monai_staging.cli.stage_table", "stage groups for every row of a clinical table"),
     "info": ("monai_staging.cli.info", "versions, devices and extras present"),

@@ -1,0 +1,136 @@
+"""One arm of a comparison: a bundle run in a process of its own, that is done once and never again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai_staging.files import write_json_atomic
+
+RECORD = "arm.json"
+LOG = "log.txt"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is to do.
+
+    Attributes:
+        name: of the arm.
+        folder: where it writes.
+        config: the bundle's config files.
+        run: name of the config's key that is run.
+        overrides: the bundle's keys.
+        identity: digest of all that makes the arm what it is.
+        threads: of torch.
+    """
+
+    name: str
+    folder: Path
+    config: tuple[str, ...]
+    run: str
+    overrides: Mapping[str, Any]
+    identity: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a task.
+
+    Attributes:
+        name: of the arm.
+        seconds: it took; of one that was killed, since it was taken up again.
+        error: what it failed of; ``None`` where it did not.
+    """
+
+    name: str
+    seconds: float
+    error: str | None = None
+
+
+def finished(folder: Path, identity: str) -> Done | None:
+    """The record of an arm that is done, if this very arm is."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if record.get("identity") != identity:
+        return None
+    return Done(record["name"], float(record["seconds"]))
+
+
+def run_task(task: Task) -> Done:
+    """Runs the bundle. An error ends the arm, not the comparison; what the bundle prints goes to ``log.txt``.
+
+    An arm that was killed continues from its last checkpoint, in the MLflow run that it had.
+    """
+    start = time.monotonic()
+    task.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _output_to(task.folder / LOG):
+            _run_bundle(task)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        with open(task.folder / LOG, "a", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+        return Done(task.name, time.monotonic() - start, f"{_root(error)} (see {task.folder / LOG})")
+    seconds = time.monotonic() - start
+    # Last: where it lies, everything else is whole.
+    record = {"name": task.name, "identity": task.identity, "seconds": seconds, "settings": dict(task.overrides)}
+    write_json_atomic(task.folder / RECORD, json.loads(json.dumps(record, default=str)))
+    return Done(task.name, seconds)
+
+
+def _run_bundle(task: Task) -> None:
+    import torch
+    from monai.bundle import run
+
+    torch.set_num_threads(task.threads)
+    resume = any(task.folder.glob("checkpoint-*.pt"))
+    run(
+        run_id=task.run,
+        init_id="initialize",
+        final_id="finalize",
+        config_file=list(task.config),
+        logging_file=False,  # type: ignore[arg-type]  # what MONAI documents for none
+        output_dir=str(task.folder),
+        resume=resume,
+        **task.overrides,
+    )
+
+
+def _root(error: BaseException) -> str:
+    """The error at the bottom: MONAI wraps what an expression raises."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Everything the process writes to its standard streams goes to a file, whoever writes it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(number) for number in (1, 2)]
+    with open(path, "ab") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
