@@ -14,7 +14,8 @@ class QuantileScale(nn.Module):
     """Maps each feature to -1 (least of the training values) to 1 (largest), linear between quantiles.
 
     As scikit-learn's ``QuantileTransformer`` does, but part of the network, so that weights never meet features of
-    another scale. A value that is missing (NaN) lies in the middle, 0; before `fit`, a feature is passed on as it is.
+    another scale. A value that several training values share lies in the middle of their places, here also at either
+    end. A value that is missing (NaN) lies in the middle, 0; before `fit`, a feature is passed on as it is.
 
     Args:
         features: how many.

@@ -27,6 +27,8 @@ logger = logging.getLogger("monai_staging.workflows")
 
 VERSION = 1
 """Of the cached arrays: another when views or features of the same settings come out otherwise."""
+ARRAYS = ("views", "features")
+"""What is cached, one entry a nodule."""
 SOFTNESS = 1.5
 """A reader's rating r counts as sigmoid(1.5 (r - 3)) malignant: .05, .18, .5, .82, .95."""
 
@@ -137,8 +139,9 @@ class NoduleData:
         if path.is_file():
             try:
                 found = torch.load(path, weights_only=True)
-                if isinstance(found, dict) and len(found.get("views", ())) == len(self.nodules):
-                    return found
+                if {name: len(found[name]) for name in found} == dict.fromkeys(ARRAYS, len(self.nodules)):
+                    return {name: found[name] for name in ARRAYS}
+                raise ValueError(f"it must hold {' and '.join(ARRAYS)} of {len(self.nodules)} nodules")
             except Exception as error:  # derived data: made again
                 logger.warning("%s is damaged and is made again: %s", path, error)
         made = self._make()
