@@ -69,8 +69,10 @@ class Runner:
         """
         with exclusive(self.out / ".lock", busy=f"{self.out}: another process is running this comparison."):
             write_json_atomic(self.out / "comparison.json", _plain(self.comparison))
-            sources = [task for init in self.comparison.initialisations for task in self._source_tasks(init)]
-            failed = [done for done in self._work(sources, tell) if done.error]
+            sources = {
+                task.folder: task for init in self.comparison.initialisations for task in self._source_tasks(init)
+            }
+            failed = [done for done in self._work(list(sources.values()), tell) if done.error]
             if failed:
                 return failed
             return self._work([self.task(arm) for arm in self.comparison.arms], tell)
@@ -139,42 +141,40 @@ class Runner:
     def _weights(self, arm: Arm) -> str | None:
         init = self.comparison.init(arm.init)
         if init.pretrain is not None:
-            return str(self._source_folder(init, arm.network, arm.fold if init.per_fold else None) / "backbone.pt")
+            source = self._source_task(init, arm.network, arm.fold if init.per_fold else None)
+            return str(source.folder / "backbone.pt")
         network = str(self.comparison.networks[arm.network].get("network", arm.network))
         return init.weights.format(network=network) if init.weights is not None else None
 
-    def _source_folder(self, init: Initialisation, network: str, fold: int | None) -> Path:
-        name = f"{slug(init.name)}-{slug(network)}" + ("" if fold is None else f"-fold{fold}")
-        return self.out / SOURCES / name
-
     def _source_tasks(self, init: Initialisation) -> list[Task]:
-        """The trainings that make an initialisation's weights."""
+        """The trainings that make an initialisation's weights; networks of the same settings share one."""
         if init.pretrain is None:
             return []
-        settings = dict(init.pretrain)
-        config = tuple(settings.pop("config", ()))
-        bundle = str(settings.pop("bundle", "bundles/pretrain"))
-        keys = config_keys(config_files(bundle, config))
         folds: list[int | None] = [None]
         if init.per_fold and self.comparison.folds is not None:
             folds = list(range(self.comparison.folds))
-        tasks = []
-        for network, own in self.comparison.networks.items():
-            # What makes the network makes its source too, as far as the other bundle knows it.
-            shared = {key: value for key, value in {**self.comparison.settings, **own}.items() if key in keys}
-            backbone = str(own.get("network", network))
-            told = {
-                key: value.format(network=backbone, dataset_dir=self.comparison.dataset_dir)
-                if isinstance(value, str) and not value.startswith("$")
-                else value
-                for key, value in settings.items()
-            }
-            for fold in folds:
-                folder = self._source_folder(init, network, fold)
-                overrides = {**shared, **told, **({} if fold is None else {"fold": fold})}
-                tags = {"comparison": self.comparison.name, "arm.network": network, "source.init": init.name}
-                tasks.append(self._task(folder.name, folder, bundle, config, "run", overrides, tags))
-        return tasks
+        return [self._source_task(init, network, fold) for network in self.comparison.networks for fold in folds]
+
+    def _source_task(self, init: Initialisation, network: str, fold: int | None) -> Task:
+        comparison, own = self.comparison, self.comparison.networks[network]
+        settings = dict(init.pretrain or {})
+        config = tuple(settings.pop("config", ()))
+        bundle = str(settings.pop("bundle", "bundles/pretrain"))
+        keys = config_keys(config_files(bundle, config))
+        backbone = str(own.get("network", network))
+        # What makes the network makes its source too, as far as the other bundle knows it.
+        overrides = {key: value for key, value in {**comparison.settings, **own}.items() if key in keys}
+        overrides |= {
+            key: value.format(network=backbone, dataset_dir=comparison.dataset_dir)
+            if isinstance(value, str) and not value.startswith("$")
+            else value
+            for key, value in settings.items()
+        }
+        if fold is not None:
+            overrides["fold"] = fold
+        name = f"{slug(init.name)}-{slug(backbone)}-{digest([bundle, config, overrides])[:8]}"
+        tags = {"comparison": comparison.name, "source.init": init.name}
+        return self._task(name, self.out / SOURCES / name, bundle, config, "run", overrides, tags)
 
 
 def config_files(bundle: str, config: Sequence[str]) -> list[str]:

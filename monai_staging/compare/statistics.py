@@ -96,7 +96,7 @@ class Findings:
         measures: figures of merit, the first is what conclusions are drawn on.
         estimates: of every kind of arm, by figure of merit.
         contrasts: initialisations against the reference, by figure of merit: the family of tests.
-        rivals: the best arm against the baselines and its own reference, on the first figure of merit.
+        rivals: the best arm against the baselines, on the first figure of merit.
         speeds: of initialisations other than the reference.
         seconds: mean of an arm's whole run.
         conclusions: a sentence a network, and one on the best arm.
@@ -232,8 +232,6 @@ def find(results: Results, resampling: Resampling | None = None) -> Findings:
     trained = [key for key in keys if key[2] == full and key[1] != BASELINE]
     best = _best(trained, estimates, head)
     against = [(name, BASELINE, full) for name in comparison.baselines]
-    if best[1] != comparison.reference and len(comparison.initialisations) > 1:
-        against.append((best[0], comparison.reference, full))
     rivals = tuple(contrast(best, other, head) for other in against)
     some = every[keys[0], head.outcome]
     return Findings(

@@ -87,6 +87,7 @@ class MalignancyReport(NoduleCollector):
         seed: of the bootstrap.
         resamples: of the bootstrap.
         figures: whether they are drawn.
+        title: what the data is; the set's test part by default.
         tracker: a tracking handler that is given metrics and figures, if any.
         printer: where lines for the user go.
     """
@@ -99,6 +100,7 @@ class MalignancyReport(NoduleCollector):
         seed: int = 0,
         resamples: int = 1000,
         figures: bool = True,
+        title: str | None = None,
         tracker: Any = None,
         printer: Callable[[str], None] = print,
     ) -> None:
@@ -108,6 +110,7 @@ class MalignancyReport(NoduleCollector):
         self.baselines = baselines
         self.seed, self.resamples = seed, resamples
         self.figures = figures
+        self.title = title or f"{data.nodules.title}, test part"
         self.tracker = tracker
         self.printer = printer
         self.result: NoduleEvaluation | None = None
@@ -122,7 +125,7 @@ class MalignancyReport(NoduleCollector):
             self.predictions,
             others,
             data=self.data if self.figures else None,
-            title=f"{self.data.nodules.title}, test part",
+            title=self.title,
             seed=self.seed,
             resamples=self.resamples,
             tracker=self.tracker,

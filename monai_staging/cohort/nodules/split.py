@@ -19,7 +19,8 @@ class NoduleSplit:
     """How to divide a nodule set.
 
     Attributes:
-        folds: of the cross-validation; a source with an official split keeps that and has no folds.
+        folds: of the cross-validation; a source with an official split keeps that and has no folds. 0 trains on all
+            that is not for validation and tests on none.
         fold: which of them is the test part, from 0.
         validation: share of the other patients that validate; 0 for none.
         label_fraction: share of the training patients whose labels may be used. Of the same seed, a smaller fraction
@@ -36,9 +37,9 @@ class NoduleSplit:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.folds < 2 or not 0 <= self.fold < self.folds:
+        if self.folds and (self.folds < 2 or not 0 <= self.fold < self.folds):
             raise UsageError(
-                f"Nodule split: at least 2 folds, and one of them from 0 on; found fold {self.fold} of {self.folds}"
+                f"Nodule split: no folds or at least 2, and one of them from 0 on; found {self.fold} of {self.folds}"
             )
         if not 0 <= self.validation < 1:
             raise UsageError(f"Nodule split: the validation share is 0 to below 1; found {self.validation}")
@@ -63,7 +64,7 @@ def split_nodules(nodules: NoduleSet, split: NoduleSplit) -> dict[str, Indices]:
     else:
         parts = _folds(nodules, labelled, split)
     parts["training"] = _fraction(nodules, parts["training"], split)
-    for part in ("training", "test"):
+    for part in ("training", "test") if split.folds else ("training",):
         if not len(parts[part]):
             raise DataError(f"{nodules.name}: the {part} part is empty.")
     return parts
@@ -100,16 +101,18 @@ def _folds(nodules: NoduleSet, labelled: Indices, split: NoduleSplit) -> dict[st
     count = len(set(patients))
     if count < split.folds:
         raise DataError(f"{nodules.name}: {split.folds} folds need as many patients; found {count}.")
-    folds = StratifiedGroupKFold(split.folds, shuffle=True, random_state=split.split_seed)
-    classes = _classes(nodules, labelled)
-    rest, test = list(folds.split(classes, classes, patients))[split.fold]
-    training, validation = labelled[rest], labelled[:0]
+    training, validation, test = labelled, labelled[:0], labelled[:0]
+    if split.folds:
+        folds = StratifiedGroupKFold(split.folds, shuffle=True, random_state=split.split_seed)
+        classes = _classes(nodules, labelled)
+        rest, held_out = list(folds.split(classes, classes, patients))[split.fold]
+        training, test = labelled[rest], labelled[held_out]
     if split.validation:
         order = _order(nodules, training, split.split_seed)
         kept = set(order[max(1, round(split.validation * len(order))) :])
         inside = np.array([nodules.records[index].patient in kept for index in training])
         training, validation = training[inside], training[~inside]
-    return {"training": training, "validation": validation, "test": labelled[test]}
+    return {"training": training, "validation": validation, "test": test}
 
 
 def _fraction(nodules: NoduleSet, training: Indices, split: NoduleSplit) -> Indices:
