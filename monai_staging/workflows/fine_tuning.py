@@ -162,8 +162,9 @@ class FrozenStages:
         thawed = self.thawed(engine.state.epoch)
         learning, frozen = self.stages[len(self.stages) - thawed :], self.stages[: len(self.stages) - thawed]
         if len(frozen) != len(self._frozen):
-            names = (", ".join(stage.name for stage in part) or "nothing" for part in (frozen, learning))
-            logger.info("Fine-tuning: from epoch %d on frozen: %s; learning: %s.", engine.state.epoch, *names)
+            held = ", ".join(stage.name for stage in frozen) or "nothing"
+            others = ", ".join([*(stage.name for stage in learning), "head"])
+            logger.info("Fine-tuning: from epoch %d on frozen: %s; learning: %s.", engine.state.epoch, held, others)
         for stage in learning:
             for parameter in stage.parameters():
                 parameter.requires_grad_(True)
@@ -291,9 +292,6 @@ def _with_weight_decay(
     else:
         weights = [parameter for parameter in parameters if parameter.ndim > 1]
         vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
-        name = f"{group['name']}, norms and biases"
-        parts = [
-            {**group, **settings, "params": weights},
-            {**group, "params": vectors, "name": name, "weight_decay": 0.0},
-        ]
+        apart = {"params": vectors, "name": f"{group['name']}, norms and biases", "weight_decay": 0.0}
+        parts = [{**group, **settings, "params": weights}, {**group, **apart}]
     return [part for part in parts if part["params"]]

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Events
+from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import LrScheduleHandler, ValidationHandler
@@ -456,6 +457,29 @@ def test_a_staging_network_is_probed_through_its_neck_and_heads() -> None:
     assert "backbone" not in moved and {"neck", "heads", "lesions"} <= moved
 
 
+@pytest.mark.parametrize(
+    ("options", "groups", "handlers"),
+    [
+        ({}, ["backbone", "head"], []),
+        ({"regime": "linear"}, ["backbone", "head"], [FrozenStages]),
+        ({"regime": "discriminative", "layer_decay": 0.5}, [*(f"backbone.{name}" for name in RESNET), "head"], []),
+        ({"regime": "gradual"}, [*(f"backbone.{name}" for name in RESNET), "head"], [GradualUnfreezing]),
+    ],
+    ids=["default", "linear", "discriminative", "gradual"],
+)
+def test_the_staging_bundle_chooses_by_a_key(
+    options: dict[str, Any], groups: list[str], handlers: list[type[FrozenStages]]
+) -> None:
+    config = ConfigParser()
+    config.read_config(Path(__file__).parents[2] / "bundles" / "staging" / "train.json")
+    config.update({"device": "cpu", "width": 0.125, "map_gradient": 1.0, **options})
+    optimizer = config.get_parsed_content("optimizer")
+    assert [group["name"] for group in optimizer.param_groups] == groups
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.02}
+    assert (optimizer.param_groups[-2]["lr"], optimizer.param_groups[-1]["lr"]) == (0.0015, 0.002)
+    assert [type(handler) for handler in config.get_parsed_content("fine_tuning_handlers")] == handlers
+
+
 # -- handlers ------------------------------------------------------------------------------------------------------
 
 
@@ -488,8 +512,8 @@ def test_it_says_what_is_frozen_and_what_will_not_be_thawed(caplog: pytest.LogCa
         "layer3, layer2, layer1, stem will not be thawed in 3 epochs; the schedule's last thaw is in epoch 7"
         in caplog.text
     )
-    assert "from epoch 1 on frozen: stem, layer1, layer2, layer3, layer4; learning: nothing." in caplog.text
-    assert "from epoch 3 on frozen: stem, layer1, layer2, layer3; learning: layer4." in caplog.text
+    assert "from epoch 1 on frozen: stem, layer1, layer2, layer3, layer4; learning: head." in caplog.text
+    assert "from epoch 3 on frozen: stem, layer1, layer2, layer3; learning: layer4, head." in caplog.text
     assert "from epoch 2" not in caplog.text
 
 
