@@ -53,6 +53,10 @@ def test_nodules_that_are_there_are_not_overwritten(tmp_path: Path, capsys: pyte
 
 
 def test_studies_are_still_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["phantom", str(tmp_path), "--cases", "1", "--resolution", "tiny", "--workers", "1"]) == 0
+    arguments = ["phantom", str(tmp_path), "--cases", "1", "--resolution", "tiny", "--workers", "1"]
+    assert main(arguments) == 0
     assert "1 phantoms in" in capsys.readouterr().out
     assert (tmp_path / "clinical.csv").is_file() and not (tmp_path / "nodules.csv").exists()
+    assert main([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["cases"] == sum(told["counts"]["t"].values()) == 1

@@ -120,6 +120,15 @@ def test_official_parts_are_kept() -> None:
     assert len(split_nodules(nodules, NoduleSplit(label_fraction=0.5))["training"]) == 2
 
 
+@given(sets(), st.sampled_from([0.0, 0.3]))
+def test_without_folds_nothing_is_held_out(nodules: NoduleSet, validation: float) -> None:
+    parts = split_nodules(nodules, NoduleSplit(folds=0, validation=validation))
+    assert not len(parts["test"]) and (len(parts["validation"]) > 0) == (validation > 0)
+    assert sorted(np.concatenate([parts["training"], parts["validation"]])) == nodules.labelled
+    training, others = ({nodules.records[index].patient for index in parts[part]} for part in PARTS[:2])
+    assert not training & others
+
+
 def test_several_findings_are_stratified_by_whether_there_is_any() -> None:
     labels: list[tuple[int, ...] | None] = [(0, 0) if n % 4 else (n % 8 == 0, 1) for n in range(40)]
     nodules = replace(nodule_set(list(range(40)), labels), task="multi-label")
@@ -141,9 +150,10 @@ def test_what_cannot_be_split_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"folds": 1}, "found fold 0 of 1"),
-        ({"fold": 5}, "found fold 5 of 5"),
-        ({"fold": -1}, "found fold -1 of 5"),
+        ({"folds": 1}, "0 of 1"),
+        ({"folds": -1}, "0 of -1"),
+        ({"fold": 5}, "5 of 5"),
+        ({"fold": -1}, "-1 of 5"),
         ({"validation": 1.0}, "validation share is 0 to below 1; found 1.0"),
         ({"label_fraction": 0.0}, "label fraction is above 0 and at most 1; found 0.0"),
         ({"label_fraction": 1.1}, "found 1.1"),
