@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_staging.cohort.nodules.nodule import NoduleRecord, NoduleSet, NoduleVolume
@@ -37,6 +37,7 @@ def sets(draw: st.DrawFn) -> NoduleSet:
     return nodule_set([*patients, *range(100, 110)], [*labels, *[(n % 2,) for n in range(10)]])
 
 
+@settings(max_examples=30)
 @given(sets(), st.integers(2, 5), st.floats(0, 0.5), st.integers(0, 3))
 def test_folds_are_a_partition_by_patient(nodules: NoduleSet, folds: int, validation: float, seed: int) -> None:
     tested: list[int] = []
@@ -50,6 +51,7 @@ def test_folds_are_a_partition_by_patient(nodules: NoduleSet, folds: int, valida
     assert sorted(tested) == nodules.labelled
 
 
+@settings(max_examples=30)
 @given(sets(), st.lists(st.floats(0.02, 1), min_size=2, max_size=4), st.integers(0, 3), st.integers(0, 4))
 def test_label_fractions_are_nested_and_change_nothing_else(
     nodules: NoduleSet, fractions: list[float], seed: int, fold: int
@@ -148,7 +150,7 @@ def test_what_cannot_be_split_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("wrong", "said"),
     [
         ({"folds": 1}, "0 of 1"),
         ({"folds": -1}, "0 of -1"),
@@ -159,6 +161,6 @@ def test_what_cannot_be_split_is_refused() -> None:
         ({"label_fraction": 1.1}, "found 1.1"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings: dict[str, float], said: str) -> None:
+def test_settings_out_of_range_are_refused(wrong: dict[str, float], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        NoduleSplit(**settings)  # type: ignore[arg-type]
+        NoduleSplit(**wrong)  # type: ignore[arg-type]
