@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingest": ("monai_staging.cli.ingest", "turn raw data into a cohort"),
     "audit": ("monai_staging.cli.audit", "check a cohort for leakage, geometry and labels"),
     "compare": ("monai_staging.cli.compare", "networks and initialisations as a paired experiment"),
+    "register": ("monai_staging.cli.register", "put the best network into MLflow's model registry"),
     "stage": ("monai_staging.cli.stage", "stage groups of one patient's T, N and M"),
     "stage-table": ("monai_staging.cli.stage_table", "stage groups for every row of a clinical table"),
     "info": ("monai_staging.cli.info", "versions, devices and extras present"),

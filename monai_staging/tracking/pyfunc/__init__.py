@@ -1,0 +1,1 @@
+"""A nodule classifier as an MLflow model: weights and plain settings, served from an array or a path."""
