@@ -153,25 +153,27 @@ class Results:
         if len(kinds) != 1:
             raise DataError(f"A comparison is of one kind of predictions; found {', '.join(sorted(kinds))}")
         self.measures = MEASURES[kinds.pop()]
+        self._names: dict[str, list[str]] = {}
 
     def series(self, key: Key, outcome: str) -> Series:
         """The repetitions of one kind of arm."""
         comparison, (network, init, fraction) = self.comparison, key
         folds: list[int | None] = [None] if comparison.folds is None else list(range(comparison.folds))
-        first, rows, labels = None, [], []
+        parts: list[Outcome] = []
+        rows = []
         for seed in comparison.seeds:
             parts = [self._outcomes[Arm(network, init, fraction, seed, fold)][outcome] for fold in folds]
             names = [name for part in parts for name in part.names]
-            if first is None:
-                first = (names, parts)
-                labels = [place for place, part in enumerate(parts) for _ in part.names]
-            elif names != first[0]:
-                raise DataError(f"{network}, {init}: seed {seed} predicted other cases than seed {comparison.seeds[0]}")
+            if names != self._names.setdefault(outcome, names):
+                raise DataError(
+                    f"{network}, {init}, {100 * fraction:g} %, seed {seed}: all arms must predict the same cases in "
+                    f"the same order; found {len(names)} of {outcome}, other arms have {len(self._names[outcome])}."
+                )
             rows.append(np.concatenate([part.scores for part in parts]))
-        assert first is not None
+        labels = [place for place, part in enumerate(parts) for _ in part.names]
         return Series(
-            tuple(patient for part in first[1] for patient in part.patients),
-            np.concatenate([part.truth for part in first[1]]),
+            tuple(patient for part in parts for patient in part.patients),
+            np.concatenate([part.truth for part in parts]),
             np.stack(rows),
             np.array(labels, dtype=np.int64) if comparison.folds is not None else None,
         )

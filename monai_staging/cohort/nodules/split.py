@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monai_staging.cohort.nodules.nodule import PARTS, NoduleSet
+from monai_staging.cohort.splits import patient_order
 from monai_staging.errors import DataError, UsageError
 
 Indices = NDArray[np.int64]
@@ -68,20 +68,6 @@ def split_nodules(nodules: NoduleSet, split: NoduleSplit) -> dict[str, Indices]:
         if not len(parts[part]):
             raise DataError(f"{nodules.name}: the {part} part is empty.")
     return parts
-
-
-def patient_order(patients: Sequence[str], strata: Sequence[int], seed: int) -> list[str]:
-    """The patients shuffled, with every stratum spread evenly: any beginning of the list is a stratified sample."""
-    groups: dict[int, list[str]] = {}
-    of_patient: Mapping[str, int] = dict(zip(patients, strata, strict=True))
-    for patient in sorted(of_patient):
-        groups.setdefault(of_patient[patient], []).append(patient)
-    random = np.random.default_rng(seed)
-    placed = []
-    for stratum in sorted(groups):
-        members = [groups[stratum][place] for place in random.permutation(len(groups[stratum]))]
-        placed += [((rank + 0.5) / len(members), stratum, name) for rank, name in enumerate(members)]
-    return [name for _, _, name in sorted(placed)]
 
 
 def _of_part(nodules: NoduleSet, labelled: Indices, part: str) -> Indices:
