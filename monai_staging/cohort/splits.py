@@ -10,12 +10,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 from monai_staging.cohort.case import IDENTITIES, Case
 from monai_staging.errors import UsageError
 from monai_staging.tnm.categories import LETTERS, main_category
+
+Stratum = TypeVar("Stratum", int, str)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,47 @@ def split_cases(cases: Iterable[Case], options: SplitOptions, published: Mapping
         part = "test" if patient in test else "validation" if patient in validation else "training"
         parts[part].append(replace(case, fold=fold_of.get(patient)))
     return Split(**{part: tuple(own) for part, own in parts.items()}, folds=folds)
+
+
+def label_fraction(cases: Sequence[Case], fraction: float, seed: int = 0) -> tuple[Case, ...]:
+    """The cases of a fraction of the patients, spread evenly over the main categories of T.
+
+    Of the same seed a smaller fraction is part of a larger one. Patients who share a study or series count as one; at
+    least one patient is kept.
+
+    Args:
+        cases: of a training part.
+        fraction: of the patients, above 0 and up to 1; all cases, in their order, at 1.
+        seed: of the draw; the same for all that is compared, another for a repetition.
+
+    Raises:
+        UsageError: a fraction out of range.
+    """
+    if not 0 < fraction <= 1:
+        raise UsageError(f"the label fraction must be above 0 and at most 1; got {fraction}")
+    if fraction == 1:
+        return tuple(cases)
+    patient_of = _patients(cases)
+    strata: dict[str, str] = {}
+    for case in sorted(cases, key=lambda c: (c.patient, c.study, c.series)):
+        strata.setdefault(patient_of[case.patient], _main(case, "t"))
+    order = patient_order(list(strata), list(strata.values()), seed)
+    kept = set(order[: max(1, math.floor(fraction * len(order) + 0.5))])
+    return tuple(case for case in cases if patient_of[case.patient] in kept)
+
+
+def patient_order(patients: Sequence[str], strata: Sequence[Stratum], seed: int) -> list[str]:
+    """The patients shuffled, with every stratum spread evenly: any beginning of the list is a stratified sample."""
+    of_patient = dict(zip(patients, strata, strict=True))
+    groups: dict[Stratum, list[str]] = {}
+    for patient in sorted(of_patient):
+        groups.setdefault(of_patient[patient], []).append(patient)
+    random = np.random.default_rng(seed)
+    placed = []
+    for stratum in sorted(groups):
+        members = [groups[stratum][place] for place in random.permutation(len(groups[stratum]))]
+        placed += [((rank + 0.5) / len(members), stratum, name) for rank, name in enumerate(members)]
+    return [name for _, _, name in sorted(placed)]
 
 
 def _patients(cases: Iterable[Case]) -> dict[str, str]:

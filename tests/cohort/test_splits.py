@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monai_staging.cohort import Case, Cohort
 from monai_staging.cohort.audit import refuse_leaks
-from monai_staging.cohort.splits import Split, SplitOptions, split_cases, strata_of
+from monai_staging.cohort.splits import Split, SplitOptions, label_fraction, split_cases, strata_of
 from monai_staging.errors import UsageError
 from monai_staging.tnm import categories
 
@@ -157,3 +157,48 @@ def test_published_folds_that_are_none_are_drawn() -> None:
     assert split_cases(cases, SplitOptions(0, 3), some) == drawn
     every = {case.series: number for number, case in enumerate(cases)}
     assert split_cases(cases, SplitOptions(0, 0), every).folds == 0
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 25), st.sampled_from([None, *T])), min_size=1, max_size=60),
+    st.lists(st.floats(0.01, 1.0), min_size=2, max_size=4),
+    st.integers(0, 3),
+    st.randoms(),
+)
+def test_a_smaller_label_fraction_is_part_of_a_larger_one(rows, fractions, seed, random) -> None:  # type: ignore[no-untyped-def]
+    cases = [make(f"P{patient}", index, t) for index, (patient, t) in enumerate(rows)]
+    patients = {case.patient for case in cases}
+    before: set[str] = set()
+    for fraction in sorted(fractions):
+        drawn = label_fraction(cases, fraction, seed)
+        found = {case.patient for case in drawn}
+        assert before <= found and abs(len(found) - fraction * len(patients)) <= 1
+        # All cases of a patient or none, in the order in which they came.
+        assert drawn == tuple(case for case in cases if case.patient in found)
+        before = found
+    shuffled = list(cases)
+    random.shuffle(shuffled)
+    assert {case.series for case in label_fraction(shuffled, fractions[0], seed)} == {
+        case.series for case in label_fraction(cases, fractions[0], seed)
+    }
+    assert label_fraction(cases, 1.0, seed) == tuple(cases)
+
+
+def test_a_label_fraction_has_the_categories_proportions() -> None:
+    cases = [make(f"P{i}", i, t=("T1a", "T1b", "T2a", "T4", None)[i % 5]) for i in range(100)]
+    drawn = label_fraction(cases, 0.25, seed=1)
+    assert Counter("?" if len(case.t) > 1 else case.t[0][:2] for case in drawn) == {"T1": 10, "T2": 5, "T4": 5, "?": 5}
+    assert drawn != label_fraction(cases, 0.25, seed=2)
+
+
+def test_patients_of_one_study_are_drawn_together() -> None:
+    cases = [replace(make(f"P{i}", i), study=f"1.2.{i // 2}") for i in range(20)]
+    kept = {case.patient for case in label_fraction(cases, 0.3, seed=0)}
+    assert len(kept) == 6 and all((f"P{i}" in kept) == (f"P{i + 1}" in kept) for i in range(0, 20, 2))
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.01, float("nan")])
+def test_a_label_fraction_out_of_range_is_refused(fraction: float) -> None:
+    with pytest.raises(UsageError, match="label fraction must be above 0 and at most 1"):
+        label_fraction([make("P0", 0)], fraction)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_staging.cohort.nodules.nodule import NoduleRecord, NoduleSet, NoduleVolume
-from monai_staging.cohort.nodules.split import NoduleSplit, patient_order, split_nodules
+from monai_staging.cohort.nodules.split import NoduleSplit, split_nodules
+from monai_staging.cohort.splits import patient_order
 from monai_staging.errors import DataError, UsageError
 
 PARTS = ("training", "validation", "test")
