@@ -19,6 +19,7 @@ from monai_staging.cohort.case import Case
 from monai_staging.cohort.cohort import PARTS
 from monai_staging.cohort.lesion_groups import LESION_GROUPS, lesion_group
 from monai_staging.cohort.privacy import case_name, load_key
+from monai_staging.cohort.splits import label_fraction as fraction_of
 from monai_staging.errors import DataError
 from monai_staging.metrics.levels import LabelCounts, label_counts
 from monai_staging.metrics.predictions import number_repeats
@@ -56,6 +57,8 @@ def staging_datalist(
     limit: int | None = None,
     edition: str = "8",
     labels: bool = True,
+    label_fraction: float = 1.0,
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """The cases of one or several parts of a cohort, as MONAI data dictionaries.
 
@@ -68,6 +71,8 @@ def staging_datalist(
         edition: of the model; a case without any known letter counts as one of this edition.
         labels: whether letters, lesions and masks are looked at. Without, every letter is unknown and there are no
             lesions, so that cases of any edition will do.
+        label_fraction: of the training part's patients, the others being left out; see :func:`training_cases`.
+        seed: of that fraction.
 
     Returns:
         One dictionary a case: ``image`` (absolute path), ``case`` (keyed hash, never the patient), ``study`` (the same,
@@ -78,6 +83,7 @@ def staging_datalist(
 
     Raises:
         DataError: the part has no case, or a file of it is missing.
+        UsageError: a label fraction out of range.
     """
     cohort = load_cohort(dataset_dir)
     key = load_key(cohort.root)
@@ -89,7 +95,8 @@ def staging_datalist(
     names = dict(zip(map(id, cohort.cases), _study_names(cohort.cases, key), strict=True))
     prefix = next((case.prefix for case in cohort.cases if labels and _is_labelled(case)), "c")
     items = []
-    for original in (case for name in parts for case in cohort.parts[name]):
+    kept = {**cohort.parts, "training": fraction_of(cohort.training, label_fraction, seed)}
+    for original in (case for name in parts for case in kept[name]):
         case = original if labels else replace(original, lesions=(), mask=None)
         if not labels or not _is_labelled(case):
             t, n, m = (categories(letter, edition) for letter in LETTERS)
@@ -233,15 +240,39 @@ def cohort_title(dataset_dir: str | os.PathLike[str], part: str | Sequence[str] 
     return f"{title}, {part if isinstance(part, str) else ' + '.join(part)} part"
 
 
-def training_counts(dataset_dir: str | os.PathLike[str]) -> LabelCounts | None:
-    """Label counts of a cohort's training part, for the majority-class baseline; ``None`` where no case has a label."""
-    cases = [case for case in load_cohort(dataset_dir).training if _is_labelled(case)]
+def training_cases(dataset_dir: str | os.PathLike[str], label_fraction: float = 1.0, seed: int = 0) -> tuple[Case, ...]:
+    """The cases that a training sees: a fraction of the training part's patients, the same for every network.
+
+    Args:
+        dataset_dir: the cohort's folder.
+        label_fraction: of the patients, see :func:`monai_staging.cohort.splits.label_fraction`.
+        seed: of the draw.
+
+    Raises:
+        UsageError: a label fraction out of range.
+    """
+    return fraction_of(load_cohort(dataset_dir).training, label_fraction, seed)
+
+
+def training_counts(
+    dataset_dir: str | os.PathLike[str], label_fraction: float = 1.0, seed: int = 0
+) -> LabelCounts | None:
+    """Label counts of a cohort's training part, for the majority-class baseline; ``None`` where no case has a label.
+
+    Args as in :func:`training_cases`: the majority is that of the labels which the network had.
+    """
+    cases = [case for case in training_cases(dataset_dir, label_fraction, seed) if _is_labelled(case)]
     if not cases:
         return None
     return label_counts([c.t for c in cases], [c.n for c in cases], [c.m for c in cases], cases[0].edition)
 
 
-def has_lesions(dataset_dir: str | os.PathLike[str], groups: Sequence[str] = tuple(LESION_GROUPS)) -> bool:
-    """Whether a case of the cohort's training part has a lesion of these groups, so that the map can be learned."""
-    lesions = (lesion for case in load_cohort(dataset_dir).training for lesion in case.lesions)
-    return any(lesion_group(lesion.kind, lesion.site) in groups for lesion in lesions)
+def has_lesions(
+    dataset_dir: str | os.PathLike[str],
+    groups: Sequence[str] = tuple(LESION_GROUPS),
+    label_fraction: float = 1.0,
+    seed: int = 0,
+) -> bool:
+    """Whether a case that is trained on has a lesion of these groups, so that the map can be learned."""
+    cases = training_cases(dataset_dir, label_fraction, seed)
+    return any(lesion_group(lesion.kind, lesion.site) in groups for case in cases for lesion in case.lesions)

@@ -25,6 +25,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.transforms import Compose
 
 from monai_staging.metrics.levels import level_classes
+from monai_staging.networks.pretrained import read_checkpoint
 from monai_staging.networks.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,21 @@ def test_training_ends_with_the_table_the_figures_and_the_mlflow_command(trained
     figures = {path.name for path in (trained / "run" / "figures").glob("*.png")}
     assert {"confusion_group.png", "roc_t.png", "reliability_m.png"} <= figures
     assert any(name.startswith("attention_case-") for name in figures)
+
+
+def test_a_training_leaves_its_course_and_a_start_for_others(trained: Path) -> None:
+    rows = json.loads((trained / "run" / "history.json").read_text())
+    assert [row["epoch"] for row in rows] == [1, 2] and 0 < rows[0]["seconds"] < rows[1]["seconds"]
+    best = json.loads((trained / "run" / "best.json").read_text())
+    assert rows[best["epoch"] - 1]["val_score"] == max(row["val_score"] for row in rows) == best["value"]
+    assert all({"loss", "val_t_accuracy", "val_n_accuracy"} <= set(row) for row in rows)
+    found = read_checkpoint(trained / "run" / "backbone.pt")
+    assert (found.source["network"], found.source["in_channels"], found.source["task"]) == ("resnet10", 3, "staging")
+    assert found.source["best_epoch"] == best["epoch"] and found.source["run_id"]
+    # The backbone of the weights that were evaluated.
+    whole = torch.load(trained / "run" / "best.pt", weights_only=True)
+    for name, value in found.state.items():
+        torch.testing.assert_close(value, whole[f"backbone.{name}"], rtol=0, atol=0)
 
 
 def test_attention_is_drawn_where_a_viewer_shows_the_slices(
@@ -248,6 +264,8 @@ def test_a_killed_training_resumes_to_the_same_predictions(
     run_bundle(*arguments, "--resume", "true", "--output_dir", tmp_path / "killed", folder=tmp_path)
     for name in ("metrics.json", "predictions.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    whole, killed = (json.loads((tmp_path / name / "history.json").read_text()) for name in ("whole", "killed"))
+    assert [{**row, "seconds": 0} for row in killed] == [{**row, "seconds": 0} for row in whole] and len(whole) == 3
 
 
 @pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("evaluate", "infer"), ("inference", "infer")])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from monai_staging.cohort import Case, Cohort, Lesion
-from monai_staging.errors import DataError
+from monai_staging.errors import DataError, UsageError
 from monai_staging.tnm.categories import EDITIONS, LETTERS, categories
 from monai_staging.workflows.staging_data import (
     cohort_title,
@@ -22,6 +22,7 @@ from monai_staging.workflows.staging_data import (
     model_classes,
     split_set,
     staging_datalist,
+    training_cases,
     training_counts,
     with_labels,
     without_leaks,
@@ -202,3 +203,27 @@ def test_an_item_says_how_high_its_lesions_lie(tmp_path: Path) -> None:
         {"node": [[-0.5, 6.5]]},
         {},
     ]
+
+
+def test_a_label_fraction_leaves_training_patients_out_and_nobody_else(tmp_path: Path) -> None:
+    training = tuple(labelled(index, t=("T1a",) if index < 8 else ("T4",)) for index in range(16))
+    root = saved(tmp_path, training=training, test=(labelled(20, t=("T2a",)), labelled(21, t=("T3",))))
+    whole = staging_datalist(root, "training")
+    half = staging_datalist(root, "training", label_fraction=0.5, seed=3)
+    # The same items, so that a cache finds them; half of each category, and of every seed others.
+    assert [str(item) for item in whole if item["study"] in {one["study"] for one in half}] == list(map(str, half))
+    assert [item["t_set"] for item in half].count("T4") == 4 and len(half) == 8
+    assert half != staging_datalist(root, "training", label_fraction=0.5, seed=4)
+    assert len(staging_datalist(root, "test", label_fraction=0.5, seed=3)) == 2
+    assert len(training_cases(root, 0.5, 3)) == 8
+    # The majority that results are compared with is that of the labels which were seen.
+    counts = training_counts(root, 0.5, 3)
+    assert counts is not None and sum(counts["t"].values()) == 8
+    with pytest.raises(UsageError, match="label fraction"):
+        staging_datalist(root, "training", label_fraction=0.0)
+
+
+def test_lesions_count_only_where_they_are_trained_on(tmp_path: Path) -> None:
+    root = saved(tmp_path, training=(case(0), case(1, None)))
+    shown = [has_lesions(root, label_fraction=0.5, seed=seed) for seed in range(8)]
+    assert has_lesions(root) and set(shown) == {True, False}
