@@ -18,6 +18,7 @@ from monai_staging.transforms.resample import resample
 
 KINDS = ("central", "2.5d", "planes", "3d")
 CHANNELS = ("image", "outline")
+PADDINGS = ("edge", "zero")
 # Array axes of a plane's rows and columns, and the one it is perpendicular to.
 _PLANES = ((1, 2, 0), (0, 2, 1), (0, 1, 2))
 
@@ -37,10 +38,13 @@ class NoduleViews(Transform):
         step_mm: between the slices of ``2.5d``.
         slices: of ``2.5d``, an odd number.
         channels: of :data:`CHANNELS`; ``outline`` is the share of the readers who include a voxel.
+        padding: the image where nothing was recorded: ``edge`` repeats the outermost voxels (patches of only the
+            outlined slices would else end in a black bar that says how many there were), ``zero`` is black. A picture
+            without an outline is always set in black.
 
     Shape:
         (V, C, size, size), V 3 for ``planes`` and else 1, or (1, C, size, size, size) for ``3d``; uint8, the image's
-        ``value_range`` and a share of 0 to 1 both as 0 to 255. What the scan does not cover is 0.
+        ``value_range`` and a share of 0 to 1 both as 0 to 255.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class NoduleViews(Transform):
         step_mm: float = 3.0,
         slices: int = 3,
         channels: Sequence[str] = CHANNELS,
+        padding: str = "edge",
     ) -> None:
         if kind not in KINDS:
             raise UsageError(f"NoduleViews: kind must be one of {', '.join(KINDS)}; found {kind!r}")
@@ -69,6 +74,9 @@ class NoduleViews(Transform):
         self.spacing_mm = spacing_mm
         self.step_mm = step_mm
         self.slices = slices
+        if padding not in PADDINGS:
+            raise UsageError(f"NoduleViews: padding must be one of {', '.join(PADDINGS)}; found {padding!r}")
+        self.padding = padding
         self.channels = tuple(name for name in CHANNELS if name in channels)
 
     @property
@@ -112,6 +120,13 @@ class NoduleViews(Transform):
             edge = field / max(height, width)
             spacing_mm = (edge if depth == 1 else field / depth, edge, edge)
         center = nodule_center(volume.outlines, image.shape[1:]) * np.asarray(spacing_mm)
+        if self.padding == "edge" and volume.outlines.any():
+            # As far as a view may reach. The voxels move, and the centre with them.
+            reach = [int(np.ceil(self.size * self.spacing_mm / 2 / step)) + 1 for step in spacing_mm]
+            stored = [np.pad(channel, [(one, one) for one in reach], mode="edge") for channel in stored]
+            if share is not None:
+                share = np.pad(share, [(one, one) for one in reach])
+            center = center + np.array(reach) * np.asarray(spacing_mm)
         cut = [self._cut(channel, spacing_mm, center, offsets=True) for channel in stored]
         parts = [np.concatenate(cut, axis=1)]
         if share is not None:
