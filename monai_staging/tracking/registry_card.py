@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from monai_staging.compare.outcomes import MEASURES
 from monai_staging.tracking.environment import versions
 from monai_staging.tracking.pyfunc.settings import NoduleModelSettings
 from monai_staging.tracking.registry_source import Candidate
@@ -13,6 +14,8 @@ DIGEST_TAG = "monai_staging.digest"
 DATA_TAG = "data.digest"
 METRIC_TAG = "metric"
 """Name of the metric that versions are judged by; ``metric.<name>`` and ``_low``, ``_high``, ``_n`` are tags too."""
+
+_LOWER = {measure.name for measure in MEASURES["nodules"] if not measure.higher_is_better}
 
 
 def version_tags(candidate: Candidate, settings: NoduleModelSettings) -> dict[str, str]:
@@ -67,7 +70,7 @@ def worse(candidate: Mapping[str, str], holder: Mapping[str, str]) -> str | None
     if name is None or holder.get(METRIC_TAG) != name or holder.get(DATA_TAG) != candidate.get(DATA_TAG):
         return None
     new, old = (_number(tags.get(f"metric.{name}")) for tags in (candidate, holder))
-    if math.isnan(old) or new >= old:
+    if math.isnan(old) or (new <= old if name in _LOWER else new >= old):
         return None
     return f"{name} {new:g} is worse than {old:g} on the same data"
 

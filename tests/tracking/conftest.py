@@ -1,7 +1,8 @@
-"""An empty MLflow database, made once, and a real server on the loopback interface."""
+"""An empty MLflow database, made once, a real server on the loopback interface, and trainings that cost none."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,10 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import torch
+
+from monai_staging.networks.nodule import NoduleNetwork
+from monai_staging.tracking.journal import JOURNAL_NAME, Journal
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +115,61 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.05)
 
     return wait
+
+
+@pytest.fixture
+def make_training() -> Callable[..., Path]:
+    """Writes what a training of the malignancy bundle leaves behind, with random weights; gives the folder."""
+
+    def make(
+        folder: Path, seed: int = 0, auroc: float | None = 0.9, data: str = "d" * 64, key: str = "k", **params: str
+    ) -> Path:
+        folder.mkdir(parents=True)
+        torch.manual_seed(seed)
+        network = NoduleNetwork("resnet10", in_channels=2, width=0.25)
+        torch.save(network.state_dict(), folder / "model.pt")
+        (folder / "predictions.csv").write_text("nodule,patient,label,predicted,p_malignant,p_malignant_ruler\n")
+        if auroc is not None:
+            one = {"value": auroc, "low": auroc - 0.1, "high": auroc + 0.1, "n": 23}
+            (folder / "metrics.json").write_text(json.dumps({"accuracy": one, "auroc": one, "ruler_auroc": one}))
+        journal = Journal(folder / JOURNAL_NAME, {"key": key, "experiment": "e", "tracking_uri": "sqlite:///x.db"})
+        journal.created("sqlite:///x.db", f"{seed:032x}", "1")
+        logged = {
+            **{"loss.task": "binary", "turns": "4", "backbone_weights": "None", "data.dataset_dir": "data/gone"},
+            **{"checkpoint.identity.data": data, "views_def.kind": "central", "views_def.size": "32"},
+            **{"views_def.spacing_mm": "1.125", "views_def.channels": '["image", "outline"]'},
+            **{"network_def.network": "resnet10", "network_def.outputs": "1", "network_def.in_channels": "2"},
+            **{"network_def.views": "1", "network_def.branches": "shared", "network_def.spatial_dims": "2"},
+            **{"network_def.width": "0.25", "network_def.features": "0", "network_def.attributes": "0"},
+        }
+        journal.append("params", params={**logged, **params})
+        journal.append("tags", tags={"mlflow.source.git.commit": "c0ffee", "git.dirty": "false", "comparison": "one"})
+        journal.close()
+        (folder / "tracking-run.json").write_text(json.dumps({"run_key": key}))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def make_comparison(make_training: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes what a comparison of two folds and two repetitions leaves behind; gives the folder."""
+
+    def make(folder: Path, init: str = "transfer", auroc: float = 0.9, **params: str) -> Path:
+        one = {"value": auroc, "low": auroc - 0.1, "high": auroc + 0.1, "n": 23}
+        for seed in range(2):
+            for fold in range(2):
+                arm = folder / "arms" / f"resnet-10-transfer-100pct-seed{seed}-fold{fold}"
+                make_training(arm, 10 * seed + fold, **params)
+                (arm / "arm.json").write_text("{}")
+        best = {"network": "ResNet-10", "init": init, "fraction": 1.0}
+        other = {**best, "fraction": 0.1, "auroc": {**one, "value": 0.5}}
+        chosen = {**best, "seconds": 1.0, "auroc": one, "ece": {**one, "value": None}}
+        (folder / "findings.json").write_text(json.dumps({"best": best, "arms": [other, chosen]}))
+        (folder / "comparison.json").write_text(json.dumps({"name": "tried", "seeds": [0, 1], "folds": 2}))
+        journal = Journal(folder / JOURNAL_NAME, {"key": "p", "experiment": "e", "tracking_uri": "sqlite:///x.db"})
+        journal.append("tags", tags={"data.digest": "d" * 64, "mlflow.source.git.commit": "c0ffee"})
+        journal.close()
+        return folder
+
+    return make
