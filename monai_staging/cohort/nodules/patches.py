@@ -55,6 +55,22 @@ UNREADABLE = (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.
 _NEEDED = ("nodule_index", "patient_id", "slice_thickness_mm", "pixel_spacing_mm", "npz_first_slice", "npz_n_slices")
 
 
+def slice_patients(folder: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Every slice, (slices, 64, 64) uint8, and whose it is, by the name in the table; for learning without labels.
+
+    Raises:
+        DataError: as :func:`load_patches`, or a slice that belongs to no nodule.
+    """
+    images, _ = _read_volumes(folder / VOLUMES)
+    rows = _read_table(folder / TABLE)
+    owner = [""] * len(images)
+    for row, (first, end) in zip(rows, _spans(folder, rows, len(images)), strict=True):
+        owner[first:end] = [row["patient_id"]] * (end - first)
+    if "" in owner:
+        raise DataError(f"{folder / TABLE}: slice {owner.index('')} of {len(images)} has no row: whose is it?")
+    return images, tuple(owner)
+
+
 def is_patches(folder: Path) -> bool:
     """Whether a folder holds this layout."""
     return (folder / VOLUMES).is_file() and (folder / TABLE).is_file()
@@ -75,20 +91,9 @@ def load_patches(folder: str | os.PathLike[str]) -> NoduleSet:
     patients = {name: place for place, name in enumerate(dict.fromkeys(row["patient_id"] for row in rows), start=1)}
     width = max(3, len(str(len(patients))))
     records: list[NoduleRecord] = []
-    spans: list[tuple[int, int]] = []
-    owner = np.full(len(images), -1)
-    for number, row in enumerate(rows):
-        whose = f"{root / TABLE}: nodule {row['nodule_index']}"
-        first, count = _whole(row, "npz_first_slice", whose), _whole(row, "npz_n_slices", whose)
-        if first < 0 or count < 1 or first + count > len(images):
-            raise DataError(
-                f"{whose}: its slices must lie in 0..{len(images) - 1}; found {count} from slice {first} on."
-            )
-        other = int(owner[first : first + count].max())
-        if other >= 0:
-            raise DataError(f"{whose}: a slice is one nodule's alone; found some of nodule {records[other].name}'s.")
-        owner[first : first + count] = number
-        spans.append((first, first + count))
+    spans = _spans(root, rows, len(images))
+    for row in rows:
+        whose = _whose(root, row)
         records.append(
             NoduleRecord(
                 name=row["nodule_index"],
@@ -189,6 +194,28 @@ def _cached_volumes(path: str, size: int, time_ns: int) -> tuple[NDArray[np.uint
     if masks.shape != wanted or masks.dtype != np.uint8:
         raise DataError(f"{path}: {MASKS} must be {wanted} uint8; found {masks.shape} {masks.dtype}")
     return images, masks
+
+
+def _whose(root: Path, row: Mapping[str, str]) -> str:
+    return f"{root / TABLE}: nodule {row['nodule_index']}"
+
+
+def _spans(root: Path, rows: Sequence[Mapping[str, str]], slices: int) -> list[tuple[int, int]]:
+    """First slice of each nodule, and the one after its last."""
+    spans: list[tuple[int, int]] = []
+    owner = np.full(slices, -1)
+    for number, row in enumerate(rows):
+        whose = _whose(root, row)
+        first, count = _whole(row, "npz_first_slice", whose), _whole(row, "npz_n_slices", whose)
+        if first < 0 or count < 1 or first + count > slices:
+            raise DataError(f"{whose}: its slices must lie in 0..{slices - 1}; found {count} from slice {first} on.")
+        other = int(owner[first : first + count].max())
+        if other >= 0:
+            name = rows[other]["nodule_index"]
+            raise DataError(f"{whose}: a slice is one nodule's alone; found some of nodule {name}'s.")
+        owner[first : first + count] = number
+        spans.append((first, first + count))
+    return spans
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
