@@ -9,9 +9,15 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from monai_staging.errors import DataError
+
+if TYPE_CHECKING:
+    from monai_staging.cohort.case import Case
 
 KEY_VARIABLE = "MONAI_STAGING_CASE_KEY"
 KEY_FILE = ".case_key"
@@ -20,6 +26,24 @@ KEY_FILE = ".case_key"
 def case_name(patient: str, key: bytes) -> str:
     """``case-`` and ten hexadecimal digits; the same for the same patient and key."""
     return "case-" + hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:10]
+
+
+def study_names(cases: Sequence[Case], key: bytes) -> list[str]:
+    """Each case's name, numbered (``case-0123456789-2``) where the patient has more than one."""
+    # By identifiers, so that another split changes no name; by place where those do not tell cases apart.
+    order = sorted(range(len(cases)), key=lambda place: (cases[place].study, cases[place].series, place))
+    names = number_repeats([case_name(cases[place].patient, key) for place in order])
+    return [name for _, name in sorted(zip(order, names, strict=True))]
+
+
+def number_repeats(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, those that occur more than once with their number among themselves: ``a-1``, ``b``, ``a-2``."""
+    total, seen = Counter(names), Counter[str]()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(f"{name}-{seen[name]}" if total[name] > 1 else name)
+    return tuple(numbered)
 
 
 def load_key(cohort_root: str | os.PathLike[str]) -> bytes:

@@ -6,13 +6,13 @@ Probabilities of a coarser level are sums; those of the stage group follow from 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from monai_staging.cohort.privacy import number_repeats
 from monai_staging.errors import DataError, UsageError
 from monai_staging.metrics.intervals import FloatArray
 from monai_staging.metrics.levels import Level, check_sets, fine_classes, level_classes, main_class, true_classes
@@ -135,16 +135,6 @@ class StagingPredictions:
         names = categories(letter, self.edition)
         columns = [names.index(name) for name in self.classes[letter]]
         return np.asarray(getattr(self, letter) @ _one_hot(columns, len(names)), dtype=np.float64)
-
-
-def number_repeats(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, those that occur more than once with their number among themselves: ``a-1``, ``b``, ``a-2``."""
-    total, seen = Counter(names), Counter[str]()
-    numbered = []
-    for name in names:
-        seen[name] += 1
-        numbered.append(f"{name}-{seen[name]}" if total[name] > 1 else name)
-    return tuple(numbered)
 
 
 def group_tensor(edition: str) -> FloatArray:

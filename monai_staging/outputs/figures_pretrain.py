@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from monai_staging.metrics.classification import confusion
 from monai_staging.outputs.figures import GREY, colour, figure_file, headline
 
 
@@ -40,47 +39,6 @@ def patches_figure(
             line[0].set_ylabel(name)
         figure.suptitle("Restoration of damaged images", x=0.01, ha="left", fontsize=12, fontweight="bold")
         figure.supxlabel(subtitle, x=0.01, ha="left", fontsize=9, color=GREY)
-    return Path(path)
-
-
-def confusion_figure(
-    path: str | os.PathLike[str],
-    truth: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-    classes: Sequence[str],
-    *,
-    subtitle: str = "",
-) -> Path:
-    """Confusion matrix: counts as numbers, the share of each true class as shade.
-
-    Args:
-        path: the PNG to write.
-        truth: (N,) class indices.
-        predicted: (N,) class indices.
-        classes: their names.
-        subtitle: what the data is.
-    """
-    counts = confusion(truth, predicted, len(classes))[0].astype(int)
-    totals = counts.sum(axis=1, keepdims=True)
-    share = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    side = max(2.6, 0.52 * len(classes))
-    with figure_file(path, side + 2.4, side + 1.6) as figure:
-        axes = figure.add_subplot()
-        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for row, column in np.ndindex(*counts.shape):
-            ink = "white" if share[row, column] > 0.55 else "#222222" if counts[row, column] else "#BBBBBB"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=9)
-        axes.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 3 else 0)
-        axes.set_yticks(range(len(classes)), classes)
-        axes.tick_params(length=0)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("truth")
-        headline(axes, "Confusion matrix", "\n".join(filter(None, [subtitle, f"{len(truth)} images"])))
-        bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=25, pad=0.03)
-        bar.set_label("share of the true class")
-        bar.outline.set_edgecolor(GREY)
     return Path(path)
 
 

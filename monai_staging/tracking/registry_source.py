@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,15 @@ from monai_staging.compare.plan import BASELINE, Arm
 from monai_staging.compare.runner import ARMS
 from monai_staging.errors import DataError
 from monai_staging.tracking.journal import journals
-from monai_staging.tracking.pyfunc.settings import NETWORK_KEYS, VIEW_KEYS, NoduleModelSettings
+from monai_staging.tracking.pyfunc.settings import NETWORK_KEYS, NoduleModelSettings
 from monai_staging.tracking.run_folder import RUN_NAME
-from monai_staging.transforms.nodule_views import NoduleViews
 from monai_staging.workflows.nodule_result import WEIGHTS
 
 FINDINGS, COMPARISON, METRICS, PREDICTIONS = "findings.json", "comparison.json", "metrics.json", "predictions.csv"
+# What a network may have been made with: the weights it began with and its dropout do not change a prediction.
+_NETWORK = {*NETWORK_KEYS, "_target_", "weights", "dropout"}
+# Of views that were cut before there was a choice.
+_VIEWS_BEFORE = {"padding": "zero"}
 Estimates = Mapping[str, Mapping[str, float]]
 
 
@@ -108,21 +112,25 @@ def settings_of(folder: Path, record: RunRecord | None = None) -> NoduleModelSet
         DataError: it was no malignancy training, or its classes are not known.
     """
     params = (record or read_run(folder)).params
-    needed = ("loss.task", "turns", "checkpoint.identity.data", "network_def.network", "views_def.kind")
+    needed = ("loss.task", "turns", "checkpoint.identity.data", "network_def.network", "checkpoint.identity.views")
     missing = [name for name in needed if name not in params]
     if missing:
         raise DataError(f"{folder}: no training of the malignancy bundle: its journal has no {', '.join(missing)}")
+    unknown = {name.partition(".")[2] for name in params if name.startswith("network_def.")} - _NETWORK
+    if unknown:
+        raise DataError(f"{folder}: its network has settings that are not known: {', '.join(sorted(unknown))}")
     try:
-        views = NoduleViews(**_values(params, "views_def.", VIEW_KEYS))
+        # As the training had them, defaults included: those may have changed since.
+        views = {**_VIEWS_BEFORE, **dict(ast.literal_eval(params["checkpoint.identity.views"]))}
         network = _values(params, "network_def.", NETWORK_KEYS)
         turns = int(params["turns"])
-    except ValueError as error:
+    except (ValueError, TypeError, SyntaxError) as error:
         raise DataError(f"{folder}: the journal's parameters are not in order: {error}") from error
     return NoduleModelSettings(
         task=params["loss.task"],
         classes=_classes(folder, params, int(network.get("outputs", 1))),
         network=network,
-        views={name: getattr(views, name) for name in VIEW_KEYS},
+        views=views,
         turns=turns,
         data_digest=params["checkpoint.identity.data"],
     )
@@ -206,13 +214,8 @@ def _classes(folder: Path, params: Mapping[str, str], outputs: int) -> tuple[str
 
 
 def _values(params: Mapping[str, str], prefix: str, kinds: Mapping[str, type]) -> dict[str, Any]:
-    """Logged texts as values of their kinds; those that were not logged are left to their defaults."""
-    found: dict[str, Any] = {}
-    for name, kind in kinds.items():
-        text = params.get(prefix + name)
-        if text is not None:
-            found[name] = tuple(json.loads(text)) if kind is tuple else kind(text)
-    return found
+    """Logged texts as values of their kinds."""
+    return {name: kind(params[prefix + name]) for name, kind in kinds.items() if prefix + name in params}
 
 
 def _document(path: Path) -> dict[str, Any]:

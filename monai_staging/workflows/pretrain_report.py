@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_staging.metrics.intervals import Estimate, patient_bootstrap
-from monai_staging.outputs.figures_pretrain import confusion_figure, curves_figure, patches_figure
+from monai_staging.outputs.figures_confusion import matrix_figure
+from monai_staging.outputs.figures_pretrain import curves_figure, patches_figure
 from monai_staging.outputs.table import write_metrics
 from monai_staging.workflows.history import History
 from monai_staging.workflows.pretrain import Classification, PretrainTask, Restoration
@@ -152,8 +153,10 @@ class PretrainReport(PretrainCollector):
         if self._predicted:
             truth, predicted = self.data.test.labels.numpy(), torch.cat(self._predicted).numpy()
             paths.append(
-                confusion_figure(
-                    folder / "confusion.png", truth, predicted, self.data.classes, subtitle=f"{self.data.title}, test"
+                matrix_figure(
+                    *(folder / "confusion.png", truth, predicted, self.data.classes),
+                    title="Confusion matrix",
+                    subtitle=f"{self.data.title}, test, {len(truth)} images",
                 )
             )
         if self.history is not None and self.history.epochs:

@@ -18,11 +18,10 @@ from monai_staging.cohort.audit import refuse_leaks
 from monai_staging.cohort.case import Case
 from monai_staging.cohort.cohort import PARTS
 from monai_staging.cohort.lesion_groups import LESION_GROUPS, lesion_group
-from monai_staging.cohort.privacy import case_name, load_key
+from monai_staging.cohort.privacy import case_name, load_key, study_names
 from monai_staging.cohort.splits import label_fraction as fraction_of
 from monai_staging.errors import DataError
 from monai_staging.metrics.levels import LabelCounts, label_counts
-from monai_staging.metrics.predictions import number_repeats
 from monai_staging.tnm.categories import LETTERS, categories, check_edition, is_unknown
 from monai_staging.transforms.labels import TNMTargets
 
@@ -92,7 +91,7 @@ def staging_datalist(
     if unknown:
         raise DataError(f"Cohort {cohort.name}: a part is one of {', '.join(PARTS)}; found {unknown[0]!r}.")
     annotated = {lesion_group(lesion.kind, lesion.site) for case in cohort.cases for lesion in case.lesions}
-    names = dict(zip(map(id, cohort.cases), _study_names(cohort.cases, key), strict=True))
+    names = dict(zip(map(id, cohort.cases), study_names(cohort.cases, key), strict=True))
     prefix = next((case.prefix for case in cohort.cases if labels and _is_labelled(case)), "c")
     items = []
     kept = {**cohort.parts, "training": fraction_of(cohort.training, label_fraction, seed)}
@@ -123,14 +122,6 @@ def staging_datalist(
     if not items:
         raise DataError(f"Cohort {cohort.name}: part {' + '.join(parts)} has 0 cases; at least 1 is needed.")
     return items[:limit]
-
-
-def _study_names(cases: Sequence[Case], key: bytes) -> list[str]:
-    """Each case's name, numbered (``case-0123456789-2``) where the patient has more than one."""
-    # By identifiers, so that another split changes no name; by place where those do not tell cases apart.
-    order = sorted(range(len(cases)), key=lambda place: (cases[place].study, cases[place].series, place))
-    names = number_repeats([case_name(cases[place].patient, key) for place in order])
-    return [name for _, name in sorted(zip(order, names, strict=True))]
 
 
 def _is_labelled(case: Case) -> bool:

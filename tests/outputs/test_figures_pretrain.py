@@ -8,7 +8,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from monai_staging.outputs.figures_pretrain import confusion_figure, curves_figure, patches_figure
+from monai_staging.outputs.figures_confusion import matrix_figure
+from monai_staging.outputs.figures_pretrain import curves_figure, patches_figure
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -30,8 +31,8 @@ def test_patches_are_drawn_the_patient_s_right_on_the_left_and_the_front_at_the_
 
 def test_a_confusion_matrix_is_dark_where_many_are(tmp_path: Path) -> None:
     truth = np.repeat(np.arange(3), 5)
-    right = pixels(confusion_figure(tmp_path / "right.png", truth, truth, ("a", "b", "automobile")))
-    never = pixels(confusion_figure(tmp_path / "never.png", truth, (truth + 1) % 3, ("a", "b", "c"), subtitle="made"))
+    right = pixels(matrix_figure(tmp_path / "right.png", truth, truth, ("a", "b", "automobile"), title="made"))
+    never = pixels(matrix_figure(tmp_path / "never.png", truth, (truth + 1) % 3, ("a", "b", "c"), title="made"))
     assert right.shape != (0,) and not np.array_equal(right[: len(never)], never[: len(right)])
 
 

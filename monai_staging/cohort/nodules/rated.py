@@ -25,10 +25,9 @@ from monai_staging.cohort.nodules.nodule import (
     label_of_ratings,
 )
 from monai_staging.cohort.nodules.patches import ATTRIBUTES
-from monai_staging.cohort.privacy import case_name, load_key
+from monai_staging.cohort.privacy import case_name, load_key, study_names
 from monai_staging.cohort.volume import Volume, read_mask, read_volume
 from monai_staging.errors import DataError
-from monai_staging.metrics.predictions import number_repeats
 from monai_staging.tnm.parse import plain
 
 WINDOW_HU = (-1000.0, 400.0)
@@ -62,7 +61,7 @@ def load_rated(folder: str | os.PathLike[str]) -> NoduleSet:
     key = load_key(cohort.root)
     official = bool(cohort.test)
     cases = [(part if official else None, case) for part, own in cohort.parts.items() for case in own]
-    names = _study_names(cohort, key)
+    names = study_names(cohort.cases, key)
     patients = {plain(case.patient): case_name(case.patient, key) for _, case in reversed(cases)}
     records: list[NoduleRecord] = []
     places: list[_Place] = []
@@ -207,15 +206,6 @@ def _attributes(lesion: Lesion) -> dict[str, float]:
         for name in ATTRIBUTES
         if name in lesion.ratings
     }
-
-
-def _study_names(cohort: Cohort, key: bytes) -> list[str]:
-    """Each case's name, numbered (``case-0123456789-2``) where the patient has more than one."""
-    # By identifiers, so that another split changes no name.
-    cases = cohort.cases
-    order = sorted(range(len(cases)), key=lambda place: (cases[place].study, cases[place].series, place))
-    names = number_repeats([case_name(cases[place].patient, key) for place in order])
-    return [name for _, name in sorted(zip(order, names, strict=True))]
 
 
 def _volume(cohort: Cohort, case: Case, name: str) -> Volume:

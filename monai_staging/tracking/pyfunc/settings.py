@@ -16,6 +16,7 @@ from monai_staging.networks.backbones import NETWORKS
 from monai_staging.networks.nodule import NoduleNetwork
 from monai_staging.transforms.nodule_features import FEATURES
 from monai_staging.transforms.nodule_views import NoduleViews
+from monai_staging.workflows.nodule_data import VERSION
 
 FORMAT = 1
 """Of the settings; a loader refuses what is newer."""
@@ -32,15 +33,8 @@ NETWORK_KEYS: dict[str, type] = {
     "attributes": int,
 }
 """Arguments of :class:`~monai_staging.networks.nodule.NoduleNetwork`; never ``weights``, which could name any place."""
-VIEW_KEYS: dict[str, type] = {
-    "kind": str,
-    "size": int,
-    "spacing_mm": float,
-    "step_mm": float,
-    "slices": int,
-    "channels": tuple,
-}
-"""Arguments of :class:`~monai_staging.transforms.nodule_views.NoduleViews`."""
+VIEW_KEYS: dict[str, type] = {name: type(value) for name, value in vars(NoduleViews()).items()}
+"""Arguments of :class:`~monai_staging.transforms.nodule_views.NoduleViews`, every one: a default may change."""
 _FILE = re.compile(r"[\w-]+\.pt")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -144,7 +138,8 @@ class NoduleModelSettings:
     def to_json(self) -> dict[str, Any]:
         """Plain values; names of the measured features are among them, since their order matters."""
         document = asdict(self)
-        return {"format": FORMAT, "kind": "nodules", **document, "features": list(FEATURES[: self.features])}
+        made_by = {"format": FORMAT, "kind": "nodules", "views_version": VERSION}
+        return {**made_by, **document, "features": list(FEATURES[: self.features])}
 
     @property
     def digest(self) -> str:
@@ -165,10 +160,15 @@ class NoduleModelSettings:
                 f"Nodule model: settings of format {FORMAT} are needed, found {document.get('format')!r}: made by "
                 "another version of monai-staging"
             )
-        known = {*cls.__dataclass_fields__, "features", "format", "kind"}
+        known = {*cls.__dataclass_fields__, "features", "format", "kind", "views_version"}
         if set(document) != known:
             wrong = ", ".join(sorted(set(document) ^ known))
             raise DataError(f"Nodule model: settings missing or unknown: {wrong}")
+        if document["views_version"] != VERSION:
+            raise DataError(
+                f"Nodule model: views of version {VERSION} are cut here, it was registered with version "
+                f"{document['views_version']!r}: register it again, trained by this version"
+            )
         features, network = document["features"], document["network"]
         if not isinstance(network, Mapping) or list(features) != list(FEATURES[: len(features)]):
             raise DataError("Nodule model: the measured features are not those that this version measures")
