@@ -13,6 +13,7 @@ from monai_staging.cli.main import main
 from monai_staging.networks.nodule import NoduleNetwork
 from monai_staging.tracking.journal import JOURNAL_NAME, Journal
 from monai_staging.tracking.registry import load_model
+from monai_staging.transforms.nodule_views import NoduleViews
 
 
 @pytest.fixture(autouse=True)
@@ -35,10 +36,14 @@ def training(folder: Path, auroc: float) -> Path:
     journal = Journal(folder / JOURNAL_NAME, {"key": "k"})
     network = {"network": "resnet10", "outputs": 1, "in_channels": 2, "views": 1, "branches": "shared"}
     network |= {"spatial_dims": 2, "width": 0.25, "features": 0, "attributes": 0}
-    views = {"kind": "central", "size": 32, "spacing_mm": 1.125, "channels": '["image", "outline"]'}
-    params = {"loss.task": "binary", "turns": 4, "checkpoint.identity.data": "d" * 64}
+    views = vars(NoduleViews("central", size=32, spacing_mm=1.125))
+    params = {
+        "loss.task": "binary",
+        "turns": 4,
+        "checkpoint.identity.data": "d" * 64,
+        "checkpoint.identity.views": views,
+    }
     params |= {f"network_def.{name}": value for name, value in network.items()}
-    params |= {f"views_def.{name}": value for name, value in views.items()}
     journal.append("params", params={name: str(value) for name, value in params.items()})
     journal.close()
     return folder

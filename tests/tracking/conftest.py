@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -20,6 +21,7 @@ import torch
 
 from monai_staging.networks.nodule import NoduleNetwork
 from monai_staging.tracking.journal import JOURNAL_NAME, Journal
+from monai_staging.transforms.nodule_views import NoduleViews
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +124,13 @@ def make_training() -> Callable[..., Path]:
     """Writes what a training of the malignancy bundle leaves behind, with random weights; gives the folder."""
 
     def make(
-        folder: Path, seed: int = 0, auroc: float | None = 0.9, data: str = "d" * 64, key: str = "k", **params: str
+        folder: Path,
+        seed: int = 0,
+        auroc: float | None = 0.9,
+        data: str = "d" * 64,
+        key: str = "k",
+        size: int = 32,
+        **params: str,
     ) -> Path:
         folder.mkdir(parents=True)
         torch.manual_seed(seed)
@@ -134,10 +142,10 @@ def make_training() -> Callable[..., Path]:
             (folder / "metrics.json").write_text(json.dumps({"accuracy": one, "auroc": one, "ruler_auroc": one}))
         journal = Journal(folder / JOURNAL_NAME, {"key": key, "experiment": "e", "tracking_uri": "sqlite:///x.db"})
         journal.created("sqlite:///x.db", f"{seed:032x}", "1")
+        views: dict[str, Any] = {"kind": "central", "size": size, "spacing_mm": 1.125}
         logged = {
             **{"loss.task": "binary", "turns": "4", "backbone_weights": "None", "data.dataset_dir": "data/gone"},
-            **{"checkpoint.identity.data": data, "views_def.kind": "central", "views_def.size": "32"},
-            **{"views_def.spacing_mm": "1.125", "views_def.channels": '["image", "outline"]'},
+            **{"checkpoint.identity.data": data, "checkpoint.identity.views": str(vars(NoduleViews(**views)))},
             **{"network_def.network": "resnet10", "network_def.outputs": "1", "network_def.in_channels": "2"},
             **{"network_def.views": "1", "network_def.branches": "shared", "network_def.spatial_dims": "2"},
             **{"network_def.width": "0.25", "network_def.features": "0", "network_def.attributes": "0"},

@@ -27,7 +27,7 @@ def test_training_says_what_its_network_and_views_are(make_training: Maker, tmp_
     }
     assert found.settings.views == {
         **{"kind": "central", "size": 32, "spacing_mm": 1.125, "step_mm": 3.0, "slices": 3},
-        **{"channels": ("image", "outline")},
+        **{"channels": ("image", "outline"), "padding": "edge"},
     }
     assert (found.settings.classes, found.settings.turns, found.settings.data_digest) == (("malignant",), 4, "d" * 64)
     assert list(found.metrics) == ["auroc", "accuracy"]  # of this network, the one it is judged by first
@@ -92,7 +92,7 @@ def test_runs_of_one_arm_share_their_settings(make_comparison: Maker, make_train
     for path in arm.iterdir():
         path.unlink()
     arm.rmdir()
-    make_training(arm, **{"views_def.size": "48"})
+    make_training(arm, size=48)
     (arm / "arm.json").write_text("{}")
     with pytest.raises(DataError, match=r"seed1-fold1 does not"):
         read_candidate(folder)
@@ -107,8 +107,11 @@ def test_other_data_than_was_compared_on_is_refused(make_comparison: Maker, tmp_
     ("params", "said"),
     [
         ({"network_def.width": "wide"}, "the journal's parameters are not in order"),
-        ({"views_def.channels": "image"}, "the journal's parameters are not in order"),
-        ({"views_def.size": "48", "network_def.views": "3"}, "found views 1 and 3"),
+        ({"checkpoint.identity.views": "NoduleViews("}, "the journal's parameters are not in order"),
+        ({"checkpoint.identity.views": "open('x')"}, "the journal's parameters are not in order"),
+        ({"checkpoint.identity.views": "{'kind': 'central'}"}, "views needs channels"),
+        ({"network_def.views": "3"}, "found views 1 and 3"),
+        ({"network_def.pooling": "max"}, "settings that are not known: pooling"),
     ],
 )
 def test_journals_that_make_no_sense_are_refused(
@@ -165,3 +168,9 @@ def test_settings_of_measures_without_value_are_left_out(make_training: Maker, t
     folder = make_training(tmp_path / "run")
     (folder / "metrics.json").write_text(json.dumps({"auroc": {"value": None}, "brier": {"value": 0.1}, "ece": 3}))
     assert list(read_candidate(folder).metrics) == ["brier"]
+
+
+def test_views_that_were_cut_before_there_was_padding_are_padded_as_then(make_training: Maker, tmp_path: Path) -> None:
+    before = {"kind": "central", "size": 32, "spacing_mm": 1.125, "step_mm": 3.0, "slices": 3, "channels": ("image",)}
+    params = {"checkpoint.identity.views": str(before), "network_def.in_channels": "1"}
+    assert read_candidate(make_training(tmp_path / "run", **params)).settings.views == {**before, "padding": "zero"}

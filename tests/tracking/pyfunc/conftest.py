@@ -38,14 +38,7 @@ def make_settings() -> Maker:
                 "features": len(FEATURES) if features else 0,
                 "attributes": 0,
             },
-            "views": {
-                "kind": kind,
-                "size": 32,
-                "spacing_mm": 1.125,
-                "step_mm": 3.0,
-                "slices": 3,
-                "channels": ("image", "outline"),
-            },
+            "views": vars(views),
             "turns": 1,
             "data_digest": "0" * 64,
         }

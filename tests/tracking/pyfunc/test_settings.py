@@ -94,6 +94,7 @@ def test_branches_that_do_not_exist_are_refused(make_settings: Maker) -> None:
         ({"kind": "staging"}, "kind 'nodules'"),
         ({"format": 2}, "format 1 are needed, found 2"),
         ({"extra": 1}, "missing or unknown: extra"),
+        ({"views_version": 0}, "it was registered with version 0"),
         ({"features": ["ruler"]}, "not those that this version measures"),
         ({"features": list(FEATURES)}, f"{len(FEATURES)} measured features named, the network takes 0"),
         ({"members": [{"file": "a.pt"}]}, "members or classes"),
