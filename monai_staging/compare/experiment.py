@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_staging.compare.arm import Done
+from monai_staging.compare.findings import Findings
 from monai_staging.compare.plan import Comparison
 from monai_staging.compare.report import Report, write_report
+from monai_staging.compare.results import Results
 from monai_staging.compare.runner import Progress, Runner, data_digest, data_title
-from monai_staging.compare.statistics import Findings, Resampling, Results, find
+from monai_staging.compare.statistics import Resampling, find
 from monai_staging.errors import DataError
 from monai_staging.tracking.environment import git_state, versions
 from monai_staging.tracking.identity import run_identity
@@ -144,7 +146,7 @@ def _note(comparison: Comparison, options: ExperimentOptions) -> str:
 
 
 def _log(parent: TrackedRun, findings: Findings, report: Report) -> None:
-    head = findings.measures[0]
+    head = findings.headline
     metrics: dict[str, float] = {}
     bounds: dict[str, float] = {}
     for (network, init, fraction), estimates in findings.estimates.items():

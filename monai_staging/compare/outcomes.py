@@ -37,6 +37,7 @@ class Measure:
         higher_is_better: whether more is better.
         outcome: which truth and scores it is of.
         curve: the validation metric that follows it during the training, if any.
+        headline: whether the best arm is found by it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Measure:
     higher_is_better: bool = True
     outcome: str = "label"
     curve: str | None = None
+    headline: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,18 +88,25 @@ def _ninety(truth: NDArray[np.float64], scores: FloatArray, weights: FloatArray)
 
 MEASURES: dict[str, tuple[Measure, ...]] = {
     "nodules": (
-        Measure("auroc", "AUC", class_auroc, "rank", curve="auroc"),
+        Measure("auroc", "AUC", class_auroc, "rank", curve="auroc", headline=True),
         Measure("accuracy", "accuracy", _accuracy, curve="accuracy"),
         Measure("sensitivity_at_90_specificity", "sensitivity at 90 % specificity", _ninety, "rank"),
         Measure("brier", "Brier score", brier_score, higher_is_better=False),
         Measure("ece", "calibration error", calibration_error, higher_is_better=False),
     ),
     "staging": tuple(
-        Measure(f"{name}_accuracy", f"accuracy of {title}", _right, outcome=name, curve=f"{name}_accuracy")
+        Measure(
+            f"{name}_accuracy",
+            f"accuracy of {title}",
+            _right,
+            outcome=name,
+            curve=f"{name}_accuracy",
+            headline=name == "group",
+        )
         for name, title in (("t", "T"), ("n", "N"), ("m", "M"), ("group", "the stage group"))
     ),
 }
-"""Figures of merit by kind of predictions; the first of each is what conclusions are drawn on."""
+"""Figures of merit by kind of predictions; conclusions are drawn on the first of each outcome."""
 
 
 def kind_of(header: Sequence[str]) -> str:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monai_staging.compare.findings import Contrast, Findings, Key
+from monai_staging.compare.outcomes import Measure
 from monai_staging.compare.plan import BASELINE, Comparison
-from monai_staging.compare.statistics import Contrast, Findings, Key, Results
+from monai_staging.compare.results import Results
 from monai_staging.files import atomic_path, write_json_atomic, write_text_atomic
 from monai_staging.metrics.intervals import Estimate
 from monai_staging.outputs.figures_compare import curves_figure, differences_figure, fractions_figure
@@ -43,20 +45,25 @@ def write_report(out: Path, results: Results, findings: Findings, title: str, no
         note: how the numbers came about (seeds, versions, commit), a line beneath.
     """
     comparison = results.comparison
-    head = findings.measures[0]
-    text = "\n\n".join(
-        [
-            f"# {comparison.name}",
-            _setting(comparison, findings, title),
-            arms_table(comparison, findings),
-            f"## {_initialisations(comparison)} against {comparison.reference}: {head.title}"
-            if findings.contrasts[head.name]
-            else "",
-            differences_table(findings),
-            "\n".join(f"- {sentence}" for sentence in findings.conclusions),
-            note,
-        ]
-    ).replace("\n\n\n\n", "\n\n")
+    head = findings.headline
+    differences = [
+        part
+        for measure in findings.leading
+        if findings.contrasts[measure.name]
+        for part in (
+            f"## {_initialisations(comparison)} against {comparison.reference}: {measure.title}",
+            differences_table(findings, measure),
+        )
+    ]
+    parts = [
+        f"# {comparison.name}",
+        _setting(comparison, findings, title),
+        arms_table(comparison, findings),
+        *differences,
+        "\n".join(f"- {sentence}" for sentence in findings.conclusions),
+        note,
+    ]
+    text = "\n\n".join(part for part in parts if part)
     files = [out / "comparison.md", out / "arms.csv", out / "differences.csv", out / "findings.json"]
     write_text_atomic(files[0], text.strip() + "\n")
     _write_arms(files[1], findings)
@@ -85,16 +92,13 @@ def arms_table(comparison: Comparison, findings: Findings) -> str:
     return text_table(header, rows)
 
 
-def differences_table(findings: Findings) -> str:
-    """A row a network, initialisation and fraction: the paired difference of the first figure of merit."""
-    head = findings.measures[0]
-    family = findings.contrasts[head.name]
-    if not family:
-        return ""
-    header = ["labels", "network", "start", f"difference of {head.title}", "p", "p (Holm)"]
+def differences_table(findings: Findings, measure: Measure) -> str:
+    """A row a network, initialisation and fraction: the paired difference of a figure of merit."""
+    family = findings.contrasts[measure.name]
+    header = ["labels", "network", "start", f"difference of {measure.title}", "p", "p (Holm)"]
     areas = any(one.delong is not None for one in family)
     header += ["DeLong", "p"] if areas else []
-    speeds = bool(findings.speeds)
+    speeds = bool(findings.speeds) and measure.headline
     header += ["epochs", "seconds"] if speeds else []
     rows = []
     for one in family:
@@ -200,7 +204,7 @@ def _write_differences(path: Path, findings: Findings) -> None:
             *(f"{value:.6g}" for value in (one.difference.value, one.difference.low, one.difference.high)),
             *(f"{value:.6g}" for value in (one.difference.p, one.adjusted)),
         ]
-        for name, family in [*findings.contrasts.items(), (findings.measures[0].name, findings.rivals)]
+        for name, family in [*findings.contrasts.items(), (findings.headline.name, findings.rivals)]
         for one in family
     ]
     _write_csv(path, header, rows)

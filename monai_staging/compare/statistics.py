@@ -2,118 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_staging.compare.arm import RECORD
-from monai_staging.compare.outcomes import MEASURES, Measure, Outcome, read_curve, read_outcomes
-from monai_staging.compare.plan import BASELINE, Arm, Comparison
-from monai_staging.errors import DataError
-from monai_staging.metrics.conclusions import conclusion
+from monai_staging.compare.findings import Contrast, Findings, Key, Speed, headline
+from monai_staging.compare.outcomes import Measure
+from monai_staging.compare.plan import BASELINE, Arm
+from monai_staging.compare.results import Results, Series
+from monai_staging.compare.words import conclusions
 from monai_staging.metrics.delong import delong_test
 from monai_staging.metrics.folds import by_fold
 from monai_staging.metrics.intervals import Estimate, FloatArray, patient_bootstrap
 from monai_staging.metrics.learning_curve import epochs_to_reach, seconds_to_reach
 from monai_staging.metrics.multiplicity import holm
 from monai_staging.metrics.paired import PairedDifference, paired_difference
-
-Key = tuple[str, str, float]
-"""Network, initialisation, fraction of labels."""
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """The repetitions of one kind of arm, on the same rows.
-
-    Attributes:
-        patients: (rows).
-        truth: (rows).
-        scores: (repetitions, rows).
-        folds: (rows) where each row was held out; ``None`` without cross-validation.
-    """
-
-    patients: tuple[str, ...]
-    truth: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    folds: NDArray[np.int64] | None
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """A paired difference between two kinds of arm.
-
-    Attributes:
-        network: of the first.
-        init: of the first.
-        other_network: of the second.
-        other_init: of the second.
-        fraction: of the labels.
-        difference: first less second, with permutation p-value.
-        adjusted: p-value by Holm over the family of transfer against the reference; NaN for other contrasts.
-        delong: difference of areas by DeLong's method, clustered by patient, of probabilities averaged over
-            repetitions, averaged over folds; ``None`` for other figures of merit.
-    """
-
-    network: str
-    init: str
-    other_network: str
-    other_init: str
-    fraction: float
-    difference: PairedDifference
-    adjusted: float
-    delong: PairedDifference | None
-
-
-@dataclass(frozen=True)
-class Speed:
-    """How soon an arm reaches the best that the reference arm came to while training, means over its runs.
-
-    Attributes:
-        epochs: until then; NaN where most of the runs never do.
-        seconds: of training until then; likewise.
-        reached: runs that do.
-        runs: of them.
-    """
-
-    epochs: float
-    seconds: float
-    reached: int
-    runs: int
-
-
-@dataclass(frozen=True, eq=False)
-class Findings:
-    """All of a comparison's numbers.
-
-    Attributes:
-        measures: figures of merit, the first is what conclusions are drawn on.
-        estimates: of every kind of arm, by figure of merit.
-        contrasts: initialisations against the reference, by figure of merit: the family of tests.
-        rivals: the best arm against the baselines, on the first figure of merit.
-        speeds: of initialisations other than the reference.
-        seconds: mean of an arm's whole run.
-        conclusions: a sentence a network, and one on the best arm.
-        best: of the kinds of arm with a network, at the largest fraction, by the first figure of merit.
-        patients: how many the test rows are of; ``rows`` how many rows.
-    """
-
-    measures: tuple[Measure, ...]
-    estimates: Mapping[Key, Mapping[str, Estimate]]
-    contrasts: Mapping[str, tuple[Contrast, ...]]
-    rivals: tuple[Contrast, ...]
-    speeds: Mapping[Key, Speed]
-    seconds: Mapping[Key, float]
-    conclusions: tuple[str, ...]
-    best: Key
-    patients: int
-    rows: int
 
 
 @dataclass(frozen=True)
@@ -129,63 +36,6 @@ class Resampling:
     n_boot: int = 1000
     n_permutations: int = 10_000
     seed: int = 0
-
-
-class Results:
-    """The outcomes of a comparison's arms, read once.
-
-    Args:
-        comparison: whose.
-        folders: of every arm.
-
-    Raises:
-        DataError: arms that should have predicted the same cases did not.
-    """
-
-    def __init__(self, comparison: Comparison, folders: Mapping[Arm, Path]) -> None:
-        self.comparison = comparison
-        self.folders = folders
-        kinds: set[str] = set()
-        self._outcomes: dict[Arm, dict[str, Outcome]] = {}
-        for arm, folder in folders.items():
-            kind, self._outcomes[arm] = read_outcomes(folder)
-            kinds.add(kind)
-        if len(kinds) != 1:
-            raise DataError(f"A comparison is of one kind of predictions; found {', '.join(sorted(kinds))}")
-        self.measures = MEASURES[kinds.pop()]
-        self._names: dict[str, list[str]] = {}
-
-    def series(self, key: Key, outcome: str) -> Series:
-        """The repetitions of one kind of arm."""
-        comparison, (network, init, fraction) = self.comparison, key
-        folds: list[int | None] = [None] if comparison.folds is None else list(range(comparison.folds))
-        parts: list[Outcome] = []
-        rows = []
-        for seed in comparison.seeds:
-            parts = [self._outcomes[Arm(network, init, fraction, seed, fold)][outcome] for fold in folds]
-            names = [name for part in parts for name in part.names]
-            if names != self._names.setdefault(outcome, names):
-                raise DataError(
-                    f"{network}, {init}, {100 * fraction:g} %, seed {seed}: all arms must predict the same cases in "
-                    f"the same order; found {len(names)} of {outcome}, other arms have {len(self._names[outcome])}."
-                )
-            rows.append(np.concatenate([part.scores for part in parts]))
-        labels = [place for place, part in enumerate(parts) for _ in part.names]
-        return Series(
-            tuple(patient for part in parts for patient in part.patients),
-            np.concatenate([part.truth for part in parts]),
-            np.stack(rows),
-            np.array(labels, dtype=np.int64) if comparison.folds is not None else None,
-        )
-
-    def seconds(self, key: Key) -> float:
-        """Mean seconds of a run of one kind of arm, from start to report."""
-        own = [arm for arm in self.folders if (arm.network, arm.init, arm.fraction) == key]
-        return float(np.mean([json.loads((self.folders[arm] / RECORD).read_text())["seconds"] for arm in own]))
-
-    def curve(self, arm: Arm, measure: Measure) -> tuple[list[float], list[float]]:
-        """Validation metric and seconds after each epoch of an arm."""
-        return read_curve(self.folders[arm], measure.curve) if measure.curve else ([], [])
 
 
 def find(results: Results, resampling: Resampling | None = None) -> Findings:
@@ -230,7 +80,7 @@ def find(results: Results, resampling: Resampling | None = None) -> Findings:
         ]
         adjusted: list[float] = holm([one.difference.p for one in family]).tolist() if family else []
         contrasts[measure.name] = tuple(replace(one, adjusted=p) for one, p in zip(family, adjusted, strict=True))
-    head, full = measures[0], max(comparison.fractions)
+    head, full = headline(measures), max(comparison.fractions)
     trained = [key for key in keys if key[2] == full and key[1] != BASELINE]
     best = _best(trained, estimates, head)
     against = [(name, BASELINE, full) for name in comparison.baselines]
@@ -243,7 +93,7 @@ def find(results: Results, resampling: Resampling | None = None) -> Findings:
         rivals,
         {key: speed for key in keys if (speed := _speed(results, key, head)) is not None},
         {key: results.seconds(key) for key in keys},
-        _conclusions(comparison, contrasts[head.name], rivals, estimates, best, head),
+        conclusions(comparison, contrasts, rivals, estimates, best, measures),
         best,
         len(set(some.patients)),
         len(some.truth),
@@ -340,40 +190,3 @@ def _speed(results: Results, key: Key, measure: Measure) -> Speed | None:
         len(epochs),
         runs,
     )
-
-
-def _conclusions(
-    comparison: Comparison,
-    family: Sequence[Contrast],
-    rivals: Sequence[Contrast],
-    estimates: Mapping[Key, Mapping[str, Estimate]],
-    best: Key,
-    measure: Measure,
-) -> tuple[str, ...]:
-    sentences = []
-    for network in comparison.networks:
-        for init in comparison.initialisations:
-            own = [one for one in family if (one.network, one.init) == (network, init.name)]
-            if own:
-                sentences.append(
-                    conclusion(
-                        network,
-                        measure.title,
-                        {one.fraction: one.difference for one in own},
-                        initialisation=init.name,
-                        adjusted={one.fraction: one.adjusted for one in own},
-                        higher_is_better=measure.higher_is_better,
-                    )
-                )
-    sentences.append(
-        f"Best: {best[0]}, {best[1]}, {measure.title} {estimates[best][measure.name].text(3)} "
-        f"at {100 * best[2]:g} % of labels."
-    )
-    for one in rivals:
-        other = one.other_network if one.other_init == BASELINE else f"{one.other_network}, {one.other_init}"
-        verdict = "no difference seen"
-        if one.difference.low > 0 or one.difference.high < 0:
-            ahead = (one.difference.value > 0) == measure.higher_is_better
-            verdict = "ahead" if ahead else "behind"
-        sentences.append(f"Against {other}: {verdict}, {measure.title} difference {one.difference.text(3)}.")
-    return tuple(sentences)

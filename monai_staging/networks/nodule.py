@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from monai_staging.errors import UsageError
 from monai_staging.networks.backbones import build_backbone
+from monai_staging.networks.boosted_trees import BoostedTrees
 from monai_staging.networks.quantiles import QuantileScale
 
 BRANCHES = ("shared", "own")
@@ -46,6 +47,9 @@ class NoduleNetwork(nn.Module):
         width: factor on the backbone's channels.
         features: measured features; 0 for none.
         attributes: readers' other ratings learned beside; 0 for none.
+        trees: of boosted trees on the measured features, see
+            :class:`~monai_staging.networks.boosted_trees.BoostedTrees`; 0 for none. They are fitted by `fit_features`,
+            and in evaluation mode the log-odds are the mean of theirs and the network's own.
         hidden: units of the measured features' layer.
         dropout: before the head.
         weights: where the backbone starts, see :func:`monai_staging.networks.backbones.build_backbone`.
@@ -68,6 +72,7 @@ class NoduleNetwork(nn.Module):
         width: float = 0.5,
         features: int = 0,
         attributes: int = 0,
+        trees: int = 0,
         hidden: int = 32,
         dropout: float = 0.3,
         weights: str | None = None,
@@ -75,10 +80,14 @@ class NoduleNetwork(nn.Module):
         super().__init__()
         if branches not in BRANCHES:
             raise UsageError(f"NoduleNetwork: branches must be one of {', '.join(BRANCHES)}; found {branches!r}")
-        if min(outputs, in_channels, views) < 1 or min(features, attributes) < 0:
+        if min(outputs, in_channels, views) < 1 or min(features, attributes, trees) < 0:
             raise UsageError(
-                "NoduleNetwork: outputs, in_channels and views are at least 1, features and attributes at least 0; "
-                f"found {outputs}, {in_channels}, {views}, {features}, {attributes}"
+                "NoduleNetwork: outputs, in_channels and views are at least 1, features, attributes and trees at least "
+                f"0; found {outputs}, {in_channels}, {views}, {features}, {attributes}, {trees}"
+            )
+        if trees and (not features or outputs != 1):
+            raise UsageError(
+                f"NoduleNetwork: trees need measured features and one output; found {features} and {outputs}"
             )
         count = views if branches == "own" else 1
         self.views = views
@@ -90,6 +99,7 @@ class NoduleNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.scale = QuantileScale(features) if features else None
         self.measured = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout)) if features else None
+        self.trees = BoostedTrees(features, trees) if trees else None
         self.outputs = outputs
         self.head = nn.Linear(channels + (hidden if features else 0), outputs + attributes)
 
@@ -118,10 +128,27 @@ class NoduleNetwork(nn.Module):
                 raise UsageError("NoduleNetwork: this network needs the measured features, found none")
             seen = torch.cat([seen, self.measured(self.scale(features))], dim=1)
         found = self.head(seen)
-        output = NoduleOutput(found[:, : self.outputs], found[:, self.outputs :])
+        logits = found[:, : self.outputs]
+        if self.trees is not None and features is not None and not self.training:
+            # Not while training: what the trees know already, the network would not learn.
+            logits = (logits + self.trees(features).to(logits.dtype)) / 2
+        output = NoduleOutput(logits, found[:, self.outputs :])
         return output if details else output.logits
 
-    def fit_features(self, features: Tensor | Sequence[Sequence[float]]) -> None:
-        """Fits the measured features' scale to those of the training part, (N, F)."""
+    def fit_features(
+        self, features: Tensor | Sequence[Sequence[float]], labels: Tensor | None = None, seed: int = 0
+    ) -> None:
+        """Fits what measured features pass through to those of the training part.
+
+        Args:
+            features: (N, F).
+            labels: (N) classes 0 and 1, for the trees.
+            seed: of the trees.
+        """
+        values = torch.as_tensor(features, dtype=torch.float32)
         if self.scale is not None:
-            self.scale.fit(torch.as_tensor(features, dtype=torch.float32))
+            self.scale.fit(values)
+        if self.trees is not None:
+            if labels is None:
+                raise UsageError("NoduleNetwork: trees are fitted to labels, found none")
+            self.trees.fit(values.numpy(), labels.numpy(), seed)

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from monai_staging.compare.findings import Findings
 from monai_staging.compare.outcomes import Measure
 from monai_staging.compare.plan import BASELINE
-from monai_staging.compare.statistics import Findings, Results
+from monai_staging.compare.results import Results
 from monai_staging.metrics.intervals import Estimate
 from monai_staging.outputs.figures import GREY, colour, figure_file, headline, line_style
 
@@ -20,14 +21,14 @@ _APART = 1.035
 
 
 def fractions_figure(path: str | os.PathLike[str], findings: Findings, *, subtitle: str = "") -> Path:
-    """The first figure of merit against the fraction of labels: a panel a network, a line an initialisation.
+    """The headline figure of merit against the fraction of labels: a panel a network, a line an initialisation.
 
     Args:
         path: the PNG to write.
         findings: the comparison's numbers.
         subtitle: what the data is.
     """
-    head = findings.measures[0]
+    head = findings.headline
     networks = list(dict.fromkeys(network for network, init, _ in findings.estimates if init != BASELINE))
     inits = list(dict.fromkeys(init for _, init, _ in findings.estimates if init != BASELINE))
     baselines = list(dict.fromkeys(network for network, init, _ in findings.estimates if init == BASELINE))
@@ -69,8 +70,8 @@ def fractions_figure(path: str | os.PathLike[str], findings: Findings, *, subtit
 
 
 def differences_figure(path: str | os.PathLike[str], findings: Findings, *, subtitle: str = "") -> Path:
-    """Paired differences of the first figure of merit with their intervals, a row each; 0 is no difference."""
-    head = findings.measures[0]
+    """Paired differences of the headline figure of merit with their intervals, a row each; 0 is no difference."""
+    head = findings.headline
     family = [*findings.contrasts[head.name], *findings.rivals]
     labels = [
         f"{one.network}: {one.init} - "

@@ -21,11 +21,15 @@ from monai_staging.transforms.nodule_views import consensus
 FEATURES = (
     # size
     "largest_area_mm2",
+    "consensus_area_mm2",
     "union_area_mm2",
     "reader_area_mm2",
+    "smallest_reader_area_mm2",
+    "largest_reader_area_mm2",
     "volume_mm3",
     "union_volume_mm3",
     "height_mm",
+    "recorded_height_mm",
     "major_axis_mm",
     "minor_axis_mm",
     "feret_mm",
@@ -38,6 +42,7 @@ FEATURES = (
     "union_circularity",
     "volume_share_of_feret_ball",
     # readers
+    "readers",
     "agreement",
     # density and margin, relative to the surroundings
     "contrast_share",
@@ -47,12 +52,17 @@ FEATURES = (
     "margin_gradient_spread",
     "rim_share",
     "rim_bright_share",
+    "surroundings_share",
     "surroundings_bright_share",
+    "noise_share",
     # texture
     "glcm_contrast",
     "glcm_homogeneity",
     "glcm_energy",
     "glcm_correlation",
+    # the scan's grid: how far all of the above can be trusted
+    "pixel_mm",
+    "slice_mm",
 )
 """Names of what `NoduleFeatures` measures, in order."""
 
@@ -139,14 +149,22 @@ def ruler_area_mm2(outlines: NDArray[np.bool_], spacing_mm: tuple[float, float, 
 def _sizes(outlines: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> dict[str, float]:
     area, voxel = spacing_mm[1] * spacing_mm[2], float(np.prod(spacing_mm))
     region, union = consensus(outlines), outlines.any(axis=0)
+    per_reader = outlines.sum(axis=(2, 3)).max(axis=1) * area
     return {
         "largest_area_mm2": ruler_area_mm2(outlines, spacing_mm),
+        "consensus_area_mm2": float(region.sum(axis=(1, 2)).max() * area),
         "union_area_mm2": float(union.sum(axis=(1, 2)).max() * area),
-        "reader_area_mm2": float(outlines.sum(axis=(2, 3)).max(axis=1).mean() * area),
+        "reader_area_mm2": float(per_reader.mean()),
+        "smallest_reader_area_mm2": float(per_reader.min()),
+        "largest_reader_area_mm2": float(per_reader.max()),
         "volume_mm3": float(region.sum() * voxel),
         "union_volume_mm3": float(union.sum() * voxel),
         "height_mm": float(region.any(axis=(1, 2)).sum() * spacing_mm[0]),
+        "recorded_height_mm": float(outlines.shape[1] * spacing_mm[0]),
+        "readers": float(len(outlines)),
         "agreement": float(region.sum() / union.sum()),
+        "pixel_mm": float(np.sqrt(area)),
+        "slice_mm": float(spacing_mm[0]),
     }
 
 
@@ -203,6 +221,8 @@ def _density(image: NDArray[np.float64], region: NDArray[np.bool_], pixel_mm: fl
         "margin_gradient_spread": float(gradient[edge].std()) / contrast,
         "rim_share": (float(image[rim].mean()) - ground) / contrast if rim.any() else np.nan,
         "rim_bright_share": float((image[rim] > half).mean()) if rim.any() else np.nan,
+        "surroundings_share": (float(image[far].mean()) - ground) / contrast if far.any() else np.nan,
+        "noise_share": float(np.abs(ndimage.laplace(image))[far].mean()) / contrast if far.any() else np.nan,
         "surroundings_bright_share": float((image[far] > half).mean()) if far.any() else np.nan,
     }
     return values

@@ -188,8 +188,8 @@ def drop_last(examples: Sized, batch_size: int) -> bool:
     return len(examples) % batch_size == 1 and len(examples) > 1
 
 
-def fitted(network: NoduleNetwork, examples: NoduleExamples) -> NoduleNetwork:
-    """The network, its measured features' scale fitted to the training part."""
+def fitted(network: NoduleNetwork, examples: NoduleExamples, seed: int = 0) -> NoduleNetwork:
+    """The network, what its measured features pass through fitted to the training part."""
     if network.scale is not None:
-        network.fit_features(examples.values("features"))
+        network.fit_features(examples.values("features"), examples.values("label")[:, 0], seed)
     return network

@@ -25,7 +25,7 @@ from monai_staging.transforms.nodule_views import NoduleViews
 
 logger = logging.getLogger("monai_staging.workflows")
 
-VERSION = 1
+VERSION = 2
 """Of the cached arrays: another when views or features of the same settings come out otherwise."""
 ARRAYS = ("views", "features")
 """What is cached, one entry a nodule."""

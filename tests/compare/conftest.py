@@ -11,7 +11,7 @@ import pytest
 
 from monai_staging.compare.arm import RECORD
 from monai_staging.compare.plan import Arm, Comparison, comparison_of
-from monai_staging.compare.statistics import Results
+from monai_staging.compare.results import Results
 
 PATIENTS = 60
 

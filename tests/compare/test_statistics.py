@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
+from monai_staging.compare.findings import Findings
 from monai_staging.compare.plan import Arm
 from monai_staging.compare.report import write_report
-from monai_staging.compare.statistics import Findings, Resampling, Results, find
+from monai_staging.compare.results import Results
+from monai_staging.compare.statistics import Resampling, find
 from monai_staging.errors import DataError
 
 from .conftest import PATIENTS, truth_of, write_nodule_arm

@@ -148,7 +148,12 @@ def make_training() -> Callable[..., Path]:
             **{"checkpoint.identity.data": data, "checkpoint.identity.views": str(vars(NoduleViews(**views)))},
             **{"network_def.network": "resnet10", "network_def.outputs": "1", "network_def.in_channels": "2"},
             **{"network_def.views": "1", "network_def.branches": "shared", "network_def.spatial_dims": "2"},
-            **{"network_def.width": "0.25", "network_def.features": "0", "network_def.attributes": "0"},
+            **{
+                "network_def.width": "0.25",
+                "network_def.features": "0",
+                "network_def.attributes": "0",
+                "network_def.trees": "0",
+            },
         }
         journal.append("params", params={**logged, **params})
         journal.append("tags", tags={"mlflow.source.git.commit": "c0ffee", "git.dirty": "false", "comparison": "one"})

@@ -31,6 +31,7 @@ NETWORK_KEYS: dict[str, type] = {
     "width": float,
     "features": int,
     "attributes": int,
+    "trees": int,
 }
 """Arguments of :class:`~monai_staging.networks.nodule.NoduleNetwork`; never ``weights``, which could name any place."""
 VIEW_KEYS: dict[str, type] = {name: type(value) for name, value in vars(NoduleViews()).items()}

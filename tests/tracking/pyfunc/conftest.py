@@ -37,6 +37,7 @@ def make_settings() -> Maker:
                 "width": 0.25,
                 "features": len(FEATURES) if features else 0,
                 "attributes": 0,
+                "trees": 0,
             },
             "views": vars(views),
             "turns": 1,

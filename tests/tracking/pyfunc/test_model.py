@@ -17,10 +17,11 @@ from monai_staging.errors import DataError, UsageError
 from monai_staging.tracking.pyfunc.model import ARTIFACT, ROOT_VARIABLE, NodulePyfunc, answer
 from monai_staging.tracking.pyfunc.predictor import NodulePredictor
 from monai_staging.tracking.pyfunc.settings import NoduleModelSettings
+from monai_staging.transforms.nodule_features import FEATURES as NAMES
 
 Maker = Callable[..., NoduleModelSettings]
 VIEWS = np.linspace(0, 1, 3 * 2 * 32 * 32, dtype=np.float32).reshape(3, 1, 2, 32, 32)
-FEATURES = np.zeros((3, 29))
+FEATURES = np.zeros((3, len(NAMES)))
 
 
 @pytest.fixture
