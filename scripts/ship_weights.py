@@ -1,6 +1,9 @@
-"""Puts the best weights of a training into its bundle, in half precision, with digest and metrics beside them.
+"""Puts a training's weights into its bundle, in half precision, with digest and metrics beside them.
+
+Tensors of few numbers (norms, biases, scales, boosted trees' values) keep their precision: they cost nothing.
 
 python scripts/ship_weights.py runs/staging-long-resnet10 bundles/staging
+python scripts/ship_weights.py runs/malignancy-final-resnet18 bundles/malignancy --metrics runs/NAME/metrics.json
 """
 
 from __future__ import annotations
@@ -18,17 +21,20 @@ from monai_staging.files import atomic_path, write_json_atomic
 from monai_staging.networks.pretrained import read_state_dict
 
 LARGEST_BYTES = 8_000_000
+FEW = 16_384
 
 
 def main() -> None:
     """Reads, rounds, checks the size, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of the training: best.pt, best.json, metrics.json")
+    parser.add_argument("run", type=Path, help="folder of the training: best.pt and best.json, or model.pt")
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
     parser.add_argument("--metrics", type=Path, help="metrics.json of the rounded weights, from the evaluate config")
     arguments = parser.parse_args()
-    state = read_state_dict(arguments.run / "best.pt")
-    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    best = arguments.run / "best.pt"
+    state = read_state_dict(best if best.is_file() else arguments.run / "model.pt")
+    large = {name for name, value in state.items() if value.dtype == torch.float32 and value.numel() > FEW}
+    half = {name: value.half() if name in large else value for name, value in state.items()}
     target = arguments.bundle / "models" / "model.pt"
     # Through memory: torch.save writes the name of its file into the archive, and a temporary one never repeats.
     archive = io.BytesIO()
@@ -43,7 +49,7 @@ def main() -> None:
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
         "bytes": size,
         "commit": commit,
-        "best": json.loads((arguments.run / "best.json").read_text()),
+        **({"best": json.loads((arguments.run / "best.json").read_text())} if best.is_file() else {}),
         "metrics": json.loads((arguments.metrics or arguments.run / "metrics.json").read_text()),
     }
     write_json_atomic(arguments.bundle / "models" / "model.json", document)
