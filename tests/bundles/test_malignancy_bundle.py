@@ -204,4 +204,5 @@ def test_monai_finds_every_property_it_knows_of(nodules: Path, tmp_path: Path, m
         network="resnet10",
         width=0.125,
     )
-    assert workflow.check_properties() in ([], None)
+    workflow.initialize()
+    assert workflow.check_properties() == []

@@ -19,6 +19,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata
 
+from monai_staging.cohort.nodules.patches import PatchTable, write_patches
 from monai_staging.networks.backbones import build_backbone
 from monai_staging.networks.pretrained import read_checkpoint
 
@@ -50,13 +51,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 @pytest.fixture
 def nodules(tmp_path: Path) -> Path:
     """Slices of 8 patients, in the layout of LIDC-IDRI's nodule file."""
-    folder = tmp_path / "nodules"
-    folder.mkdir()
-    images = np.random.default_rng(0).integers(0, 256, (32, 64, 64), dtype=np.uint8)
-    np.savez(folder / "lidc_nodules_64.npz", images=images)
-    rows = "\n".join(f"{n},SECRET-{n},{4 * n},4" for n in range(8))
-    (folder / "nodules.csv").write_text(f"nodule_index,patient_id,npz_first_slice,npz_n_slices\n{rows}\n")
-    return folder
+    images = np.random.default_rng(0).integers(0, 256, (8, 4, 64, 64), dtype=np.uint8)
+    rows = [{"patient_id": f"SECRET-{n}", "slice_thickness_mm": 2.0, "pixel_spacing_mm": 0.7} for n in range(8)]
+    return write_patches(tmp_path / "nodules", PatchTable(rows, images, [np.zeros((4, 4, 64, 64), bool)] * 8))
 
 
 @pytest.fixture(scope="module")

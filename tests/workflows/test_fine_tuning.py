@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import monai
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ignite.distributed.comp_models.base import _SerialModel
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
@@ -522,6 +524,8 @@ def process_group() -> Iterator[None]:
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()
+    # Ignite remembers the group it once saw.
+    idist.utils._set_model(_SerialModel())
 
 
 def test_distributed_networks_are_probed_but_not_thawed(process_group: None) -> None:

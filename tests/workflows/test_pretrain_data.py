@@ -11,6 +11,7 @@ import torch
 
 from monai_staging.cohort.case import Case
 from monai_staging.cohort.cohort import Cohort
+from monai_staging.cohort.nodules.patches import PatchTable, write_patches
 from monai_staging.cohort.volume import Volume, write_volume
 from monai_staging.errors import DataError, UsageError
 from monai_staging.tnm.categories import LETTERS, categories
@@ -40,13 +41,11 @@ def cohort(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def nodules(tmp_path: Path) -> Path:
-    folder = tmp_path / "nodules"
-    folder.mkdir()
-    images = np.repeat(np.arange(20, dtype=np.uint8), 64).reshape(20, 8, 8)
-    np.savez(folder / "lidc_nodules_64.npz", images=images)
-    rows = [f"{n},N{n // 2},{2 * n},2" for n in range(10)]  # five patients of two nodules of two slices
-    (folder / "nodules.csv").write_text("nodule_index,patient_id,npz_first_slice,npz_n_slices\n" + "\n".join(rows))
-    return folder
+    # Five patients of two nodules of two slices.
+    rows = [{"patient_id": f"N{n // 2}", "slice_thickness_mm": 2.0, "pixel_spacing_mm": 0.7} for n in range(10)]
+    images = [np.stack([np.full((64, 64), 2 * n + k, np.uint8) for k in range(2)]) for n in range(10)]
+    outlines = [np.zeros((4, 2, 64, 64), bool)] * 10
+    return write_patches(tmp_path / "nodules", PatchTable(rows, images, outlines))
 
 
 def load(
