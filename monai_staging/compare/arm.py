@@ -31,6 +31,7 @@ class Task:
         overrides: the bundle's keys.
         identity: digest of all that makes the arm what it is.
         threads: of torch.
+        commit: of the code that runs it; an arm that is done keeps the one it had.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Task:
     overrides: Mapping[str, Any]
     identity: str
     threads: int
+    commit: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def run_task(task: Task) -> Done:
         return Done(task.name, time.monotonic() - start, f"{_root(error)} (see {task.folder / LOG})")
     seconds = time.monotonic() - start
     # Last: where it lies, everything else is whole.
-    record = {"name": task.name, "identity": task.identity, "seconds": seconds, "settings": dict(task.overrides)}
+    record = {"name": task.name, "identity": task.identity, "seconds": seconds, "commit": task.commit}
+    record["settings"] = dict(task.overrides)
     write_json_atomic(task.folder / RECORD, json.loads(json.dumps(record, default=str)))
     return Done(task.name, seconds)
 

@@ -83,11 +83,11 @@ def run_comparison(comparison: Comparison, options: ExperimentOptions, tell: Cal
             logger.warning("MLflow: no server has the parent run yet; arms are tagged with the comparison, not nested")
         workers = options.workers or default_workers()
         threads = max(1, (os.cpu_count() or 1) // workers)
-        runner = Runner(comparison, out, workers, threads, run_id, options.experiment, digest)
+        runner = Runner(comparison, out, workers, threads, run_id, options.experiment, digest, _commit())
         _refuse_failed(runner.run(tell))
         results = Results(comparison, {arm: runner.folder(arm) for arm in comparison.arms})
         findings = find(results, options.resampling)
-        report = write_report(out, results, findings, data_title(comparison.dataset_dir), _note(comparison, options))
+        report = write_report(out, results, findings, data_title(comparison.dataset_dir), _note(results, options))
         _log(parent, findings, report)
     except BaseException as error:
         parent.fail(error)
@@ -134,10 +134,15 @@ def _params(comparison: Comparison) -> dict[str, str]:
     }
 
 
-def _note(comparison: Comparison, options: ExperimentOptions) -> str:
-    git, how = git_state(), options.resampling
+def _commit() -> str:
+    git = git_state()
+    return "" if git is None else git.commit[:12] + (" with changes" if git.dirty else "")
+
+
+def _note(results: Results, options: ExperimentOptions) -> str:
+    how = options.resampling
     found = versions()
-    commit = f"commit {git.commit[:12]}{' with changes' if git.dirty else ''}, " if git is not None else ""
+    commit = f"commit {', '.join(results.commits)}, " if results.commits else ""
     return (
         f"Made by `monai-staging compare`, {commit}monai {found['monai']}, torch {found['torch']}; {how.n_boot} "
         f"resamples of patients, {how.n_permutations} permutations, seed {how.seed}. The p-value speaks of these "

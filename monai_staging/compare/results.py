@@ -81,6 +81,12 @@ class Results:
             np.array(labels, dtype=np.int64) if comparison.folds is not None else None,
         )
 
+    @property
+    def commits(self) -> list[str]:
+        """The code that the arms were run by, in alphabetical order."""
+        records = [json.loads((folder / RECORD).read_text()) for folder in self.folders.values()]
+        return sorted({str(record.get("commit", "")) for record in records} - {""})
+
     def seconds(self, key: Key) -> float:
         """Mean seconds of a run of one kind of arm, from start to report."""
         own = [arm for arm in self.folders if (arm.network, arm.init, arm.fraction) == key]

@@ -51,6 +51,7 @@ class Runner:
         parent: id of the MLflow run that the arms are nested in; ``None`` for none.
         experiment: MLflow experiment of the arms.
         data_digest: of the data: another data set of the same name is another comparison.
+        commit: of the code.
     """
 
     comparison: Comparison
@@ -60,6 +61,7 @@ class Runner:
     parent: str | None
     experiment: str
     data_digest: str
+    commit: str = ""
 
     def run(self, tell: Callable[[Progress], None]) -> list[Done]:
         """Runs what is not done; gives every arm's outcome, the failed ones with their error.
@@ -134,7 +136,7 @@ class Runner:
         quiet = {key: value for key, value in QUIET.items() if key in keys and key not in overrides}
         full = {**quiet, **overrides, **told, "tags": dict(tags)}
         full = {key: value for key, value in full.items() if key in keys}
-        return Task(name, folder, tuple(files), run, full, identity, self.threads)
+        return Task(name, folder, tuple(files), run, full, identity, self.threads, self.commit)
 
     # -- where the weights come from --------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from torch import nn
 from monai_staging.errors import UsageError
 from monai_staging.networks import alexnet, vgg
 from monai_staging.networks.alexnet import alexnet_features, initialise
-from monai_staging.networks.pretrained import load_pretrained
+from monai_staging.networks.pretrained import MatchReport, load_pretrained
 from monai_staging.networks.resnet import ResNetFeatures
 from monai_staging.networks.segresnet import SegResNetFeatures
 from monai_staging.networks.vgg import vgg_features
@@ -29,11 +29,13 @@ class Backbone(nn.Module, ABC):
     Attributes:
         out_channels: channels of the feature map.
         min_size: smallest input, in pixels along each axis, that leaves a feature map of at least one cell.
+        start: where its initial weights came from; ``None`` for random ones.
         network: its name, one of `NETWORKS`; empty if `build_backbone` did not make it.
     """
 
     out_channels: int
     min_size: int
+    start: MatchReport | None = None
     network: str = ""
 
     @abstractmethod
@@ -148,5 +150,5 @@ def build_backbone(
     backbone = _BUILDERS[name](spatial_dims=spatial_dims, in_channels=in_channels, width=width)
     backbone.network = name
     if weights is not None:
-        load_pretrained(backbone, weights)
+        backbone.start = load_pretrained(backbone, weights)
     return backbone

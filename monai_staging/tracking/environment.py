@@ -9,6 +9,9 @@ import subprocess
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from monai_staging.networks.pretrained.matching import MatchReport
 
 _PACKAGES = ("monai-staging", "monai", "torch", "pytorch-ignite", "numpy", "mlflow")
 
@@ -77,3 +80,18 @@ def cohort_summary(cohort: Path) -> CohortSummary | None:
     return CohortSummary(
         str(fields.get("name", "")), str(fields.get("source", "")), hashlib.sha256(content).hexdigest(), sizes
     )
+
+
+def start_tags(network: Any) -> dict[str, str]:
+    """What a network's first backbone started from, as tags ``start.*``; none where its weights were random.
+
+    ``start.run_id`` is the MLflow run that trained them, which so is a search away: ``tags."start.run_id" = "..."``.
+    """
+    for module in network.modules() if hasattr(network, "modules") else ():
+        report = getattr(module, "start", None)
+        if isinstance(report, MatchReport):
+            source = report.source
+            tags = {"where": source.where, "sha256": source.sha256, "matched": f"{report.share:.4f}"}
+            tags |= {} if source.run_id is None else {"run_id": source.run_id}
+            return {f"start.{name}": value for name, value in tags.items()}
+    return {}

@@ -17,7 +17,7 @@ from monai.utils import flatten_dict, path_to_sqlite_uri
 
 from monai_staging.errors import UsageError
 from monai_staging.tracking.config import calling_parser, document, parameters
-from monai_staging.tracking.environment import cohort_summary, git_state, versions
+from monai_staging.tracking.environment import cohort_summary, git_state, start_tags, versions
 from monai_staging.tracking.journal import Journal
 from monai_staging.tracking.losses import EpochMeans
 from monai_staging.tracking.run import PathLike, TrackedRun
@@ -183,7 +183,7 @@ class TrackingHandler(TrackedRun, MLFlowHandler):  # type: ignore[misc]
         git = git_state()
         if git is not None:
             tags |= {"mlflow.source.git.commit": git.commit, "git.dirty": str(git.dirty).lower()}
-        self.log_tags(tags | self._tags)
+        self.log_tags(tags | self._tags | start_tags(getattr(engine, "network", None)))
         trains = isinstance(engine, Trainer) or (engine is None and self._evaluator_prefix == "val")
         self._log_cohort("training" if trains else "evaluation")
         # Files last: they go another way than what a database holds, and the slower one.

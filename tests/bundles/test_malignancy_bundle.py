@@ -105,6 +105,10 @@ def test_a_training_starts_from_another_ones_backbone(
     end = read_checkpoint(tmp_path / "run" / "backbone.pt").state
     assert all(torch.equal(start[name], end[name]) for name in start)
     assert not (tmp_path / "run" / "figures").exists()
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("malignancy").experiment_id])
+    source = read_checkpoint(trained / "run" / "backbone.pt").source
+    assert run.data.tags["start.run_id"] == source["run_id"] and float(run.data.tags["start.matched"]) == 1
 
 
 def test_weights_trained_on_all_predict_unseen_nodules(nodules: Path, run_bundle: RunBundle, tmp_path: Path) -> None:

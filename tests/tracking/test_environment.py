@@ -7,7 +7,11 @@ import json
 import subprocess
 from pathlib import Path
 
-from monai_staging.tracking.environment import cohort_summary, git_state, versions
+import torch
+
+from monai_staging.networks.backbones import build_backbone
+from monai_staging.networks.pretrained import write_checkpoint
+from monai_staging.tracking.environment import cohort_summary, git_state, start_tags, versions
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -49,3 +53,13 @@ def test_cohort_is_summarised_without_its_cases(tmp_path: Path) -> None:
     assert (summary.name, summary.source) == ("n", "phantom")
     assert "JANE" not in repr(summary)
     assert cohort_summary(tmp_path / "none") is None
+
+
+def test_a_network_says_what_it_started_from(tmp_path: Path) -> None:
+    source = build_backbone("resnet10", width=0.125)
+    write_checkpoint(tmp_path / "backbone.pt", source, {"network": "resnet10", "run_id": "abc"})
+    started = torch.nn.Sequential(build_backbone("resnet10", width=0.125, weights=tmp_path / "backbone.pt"))
+    tags = start_tags(started)
+    assert tags["start.run_id"] == "abc" and tags["start.matched"] == "1.0000"
+    assert tags["start.where"].endswith("backbone.pt") and len(tags["start.sha256"]) == 64
+    assert start_tags(torch.nn.Sequential(source)) == {} == start_tags(None)
