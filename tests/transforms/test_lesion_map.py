@@ -77,7 +77,8 @@ def test_a_ball_s_cells_are_those_in_it(x: float, y: float, z: float, diameter: 
 def test_no_lesion_falls_between_the_cells(x: float, y: float, z: float, masked: bool) -> None:
     given_mask = (ball_mask((x, y, z), 4), MASK_AFFINE) if masked else (None, None)
     result = LesionMap(GROUPS, stride=4)([ball((x, y, z), 4, label=1)], AFFINE, SHAPE, *given_mask)
-    assert float(result[0].max()) == 4
+    # A ball whose centre is a voxel's reaches half a voxel further on either side in its mask.
+    assert 4 <= float(result[0].max()) <= (5 if masked else 4)
 
 
 def test_the_diameter_is_the_solid_part_s() -> None:
