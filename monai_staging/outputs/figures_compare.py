@@ -140,8 +140,8 @@ def curves_figure(
         for row in grid:
             row[0].set_ylabel(measure.title)
         grid[0][-1].legend(loc="lower right")
-        text = f"{measure.title} on held-out patients while training: mean and range of runs; nothing is chosen by it"
-        figure.suptitle(f"{text}\n{subtitle}", x=0.01, ha="left", fontsize=11)
+        lines = [f"{measure.title} while training", "held-out patients, mean and range of runs", subtitle]
+        figure.suptitle("\n".join(filter(None, lines)), x=0.01, ha="left", fontsize=11)
     return Path(path)
 
 
