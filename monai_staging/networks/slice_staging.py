@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from monai_staging.errors import UsageError
 from monai_staging.networks.attention import GatedAttentionPool
 from monai_staging.networks.backbones import build_backbone
+from monai_staging.networks.letter_classes import letter_classes
 from monai_staging.networks.staging import LETTERS, StagingOutput
 
 
@@ -48,10 +48,7 @@ class SliceStagingNetwork(nn.Module):
         channels_last: bool = True,
     ) -> None:
         super().__init__()
-        missing = [letter for letter in LETTERS if not classes.get(letter)]
-        if missing:
-            raise UsageError(f"SliceStagingNetwork: classes are needed for t, n and m; found none for {missing}")
-        self.classes = {letter: tuple(classes[letter]) for letter in LETTERS}
+        self.classes = letter_classes(classes, "SliceStagingNetwork")
         self.backbone = build_backbone(network, in_channels=in_channels, width=width, weights=weights)
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -16,6 +16,7 @@ from monai_staging.networks.backbones import build_backbone
 from monai_staging.networks.context import MapContext, SliceContext
 from monai_staging.networks.granulometry import Granulometry
 from monai_staging.networks.lesion_rules import LesionRules
+from monai_staging.networks.letter_classes import letter_classes
 from monai_staging.networks.neck import PyramidNeck
 from monai_staging.networks.size_prior import SizePrior
 
@@ -111,10 +112,7 @@ class StagingNetwork(nn.Module):
         channels_last: bool = True,
     ) -> None:
         super().__init__()
-        missing = [letter for letter in LETTERS if not classes.get(letter)]
-        if missing:
-            raise UsageError(f"StagingNetwork: classes are needed for t, n and m; found none for {missing}")
-        self.classes = {letter: tuple(classes[letter]) for letter in LETTERS}
+        self.classes = letter_classes(classes, "StagingNetwork")
         self.groups = check_groups(groups)
         if not self.groups or self.groups[0] != "primary":
             raise UsageError(f"StagingNetwork: the first lesion group must be primary, found {list(self.groups)}")

@@ -95,7 +95,7 @@ def nodules_figure(
     Args:
         path: the PNG to write.
         predictions: ``binary``.
-        pictures: (C, H, W) uint8 of nodules by name; the first channel is shown, the last one's half level outlined.
+        pictures: (1 or 2, H, W) uint8 of nodules by name: the picture, and what is outlined at its half level.
         subtitle: what the data is.
     """
     known = predictions.known
@@ -122,8 +122,8 @@ def nodules_figure(
             names = [known.names[index] for index in chosen]
             for axes, index, picture in zip(line, chosen, pictures(names), strict=False):
                 axes.imshow(picture[0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-                if len(picture) > 1 and picture[-1].max() > 127:
-                    axes.contour(picture[-1], [127.5], colors=[colour(1)], linewidths=0.8)
+                if len(picture) > 1 and picture[1].max() > 127:
+                    axes.contour(picture[1], [127.5], colors=[colour(1)], linewidths=0.8)
                 axes.text(
                     0.5, -0.02, f"{chance[index]:.2f}", transform=axes.transAxes, ha="center", va="top", fontsize=9
                 )

@@ -169,9 +169,15 @@ def report_nodules(
 
 
 def pictures_of(data: NoduleData, names: Sequence[str]) -> list[np.ndarray[Any, Any]]:
-    """First view of each of these nodules: (C, size, size) uint8, of a cube its middle slice."""
+    """The slice that the outline belongs to, and the outline where there is one: (1 or 2, size, size) uint8 each.
+
+    Of several slices the middle one, of a cube its middle slice, of several views the first, of colours the first.
+    """
     place = {name: index for index, name in enumerate(data.arrays["name"])}
     views = data.arrays["views"]
     assert isinstance(views, Tensor)
-    chosen = [views[place[name], 0] for name in names]
+    shown = [data.views.image_channels() // 2]
+    if "outline" in data.views.channels:
+        shown.append(views.shape[2] - 1)
+    chosen = [views[place[name], 0][shown] for name in names]
     return [(view if view.dim() == 3 else view[:, view.shape[1] // 2]).numpy() for view in chosen]
