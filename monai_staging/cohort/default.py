@@ -30,6 +30,12 @@ from monai_staging.files import write_json_atomic
 from monai_staging.progress import progress
 
 DEFAULT_PATH = "data/phantom"
+DEFAULTS: dict[str, dict[str, Any]] = {
+    DEFAULT_PATH: {},
+    # For the longer experiments.
+    "data/phantom-240": {"patients": 240, "seed": 2, "test": 0.2},
+}
+"""Where bundles look without being told, with what is made there if need be: arguments of `default_cohort`."""
 _SETTINGS = "default.json"
 
 
@@ -169,19 +175,21 @@ def _read(root: Path, index: int) -> Outcome | None:
 
 
 def ensure_cohort(path: str | os.PathLike[str]) -> Path:
-    """The cohort in ``path``: the one that is there; at ``data/phantom``, where bundles look by default, one made now.
+    """The cohort in ``path``: the one that is there; at a path of `DEFAULTS`, where bundles look, one made now.
 
     Args:
         path: the cohort's folder.
 
     Raises:
-        DataError: no cohort is there, and it is not the default's place.
+        DataError: no cohort is there, and it is not a default's place.
     """
-    if not (Path(path) / FILE_NAME).is_file() and Path(path).resolve() != Path(DEFAULT_PATH).resolve():
-        raise DataError(
-            f"Cohort {path}: no {FILE_NAME} in it. Make one with `monai-staging ingest SOURCE RAW {path}`; only the "
-            f"phantom cohort in {DEFAULT_PATH} is made by itself."
-        )
-    if (Path(path) / FILE_NAME).is_file():
-        return Path(path).resolve()
-    return default_cohort(path)
+    root = Path(path).resolve()
+    if (root / FILE_NAME).is_file():
+        return root
+    for place, settings in DEFAULTS.items():
+        if root == Path(place).resolve():
+            return default_cohort(root, **settings)
+    raise DataError(
+        f"Cohort {path}: no {FILE_NAME} in it. Make one with `monai-staging ingest SOURCE RAW {path}`; only the "
+        f"phantom cohorts {' and '.join(DEFAULTS)} are made by themselves."
+    )

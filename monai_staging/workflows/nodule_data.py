@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from monai_staging.cohort.lock import exclusive
 from monai_staging.cohort.nodules import load_nodules
 from monai_staging.cohort.nodules.nodule import NoduleSet
 from monai_staging.cohort.nodules.split import NoduleSplit, split_nodules
@@ -136,21 +138,34 @@ class NoduleData:
     def _cut(self, cache: str | os.PathLike[str] | None) -> dict[str, Tensor]:
         """Views and features of all nodules, from the cache or made now."""
         path = cache_folder(cache) / "nodules" / f"{self._key()}.pt"
-        if path.is_file():
-            try:
-                found = torch.load(path, weights_only=True)
-                if {name: len(found[name]) for name in found} == dict.fromkeys(ARRAYS, len(self.nodules)):
-                    return {name: found[name] for name in ARRAYS}
-                raise ValueError(f"it must hold {' and '.join(ARRAYS)} of {len(self.nodules)} nodules")
-            except Exception as error:  # derived data: made again
-                logger.warning("%s is damaged and is made again: %s", path, error)
-        made = self._make()
+        found = self._read(path)
+        if found is not None:
+            return found
         try:
-            with atomic_path(path) as temporary:
-                torch.save(made, temporary)
+            # The arms of a comparison begin at once: one cuts, the others wait and read.
+            waited: list[bool] = []
+            with exclusive(path.with_suffix(".lock"), busy="", on_wait=lambda: waited.append(True)):
+                found = self._read(path) if waited else None
+                if found is None:
+                    found = self._make()
+                    with atomic_path(path) as temporary:
+                        torch.save(found, temporary)
         except OSError as error:
             logger.warning("%s cannot be written (%s): views are cut anew each time.", path, error.strerror)
-        return made
+        return self._make() if found is None else found
+
+    def _read(self, path: Path) -> dict[str, Tensor] | None:
+        """The cached arrays; none where there are none, or damaged ones, which are derived and made again."""
+        if not path.is_file():
+            return None
+        try:
+            found = torch.load(path, weights_only=True)
+            if {name: len(found[name]) for name in found} == dict.fromkeys(ARRAYS, len(self.nodules)):
+                return {name: found[name] for name in ARRAYS}
+            raise ValueError(f"it must hold {' and '.join(ARRAYS)} of {len(self.nodules)} nodules")
+        except Exception as error:
+            logger.warning("%s is damaged and is made again: %s", path, error)
+        return None
 
     def _key(self) -> str:
         settings = {
