@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from monai_staging.errors import UsageError
 from monai_staging.networks.backbones import build_backbone
 from monai_staging.networks.boosted_trees import BoostedTrees
+from monai_staging.networks.kernel_logistic import KernelLogistic
 from monai_staging.networks.quantiles import QuantileScale
 
 BRANCHES = ("shared", "own")
@@ -50,6 +51,8 @@ class NoduleNetwork(nn.Module):
         trees: of boosted trees on the measured features, see
             :class:`~monai_staging.networks.boosted_trees.BoostedTrees`; 0 for none. They are fitted by `fit_features`,
             and in evaluation mode the log-odds are the mean of theirs and the network's own.
+        landmarks: of a kernel logistic regression on the measured features, likewise, see
+            :class:`~monai_staging.networks.kernel_logistic.KernelLogistic`; 0 for none.
         hidden: units of the measured features' layer.
         dropout: before the head.
         weights: where the backbone starts, see :func:`monai_staging.networks.backbones.build_backbone`.
@@ -73,6 +76,7 @@ class NoduleNetwork(nn.Module):
         features: int = 0,
         attributes: int = 0,
         trees: int = 0,
+        landmarks: int = 0,
         hidden: int = 32,
         dropout: float = 0.3,
         weights: str | None = None,
@@ -80,14 +84,15 @@ class NoduleNetwork(nn.Module):
         super().__init__()
         if branches not in BRANCHES:
             raise UsageError(f"NoduleNetwork: branches must be one of {', '.join(BRANCHES)}; found {branches!r}")
-        if min(outputs, in_channels, views) < 1 or min(features, attributes, trees) < 0:
+        if min(outputs, in_channels, views) < 1 or min(features, attributes, trees, landmarks) < 0:
             raise UsageError(
-                "NoduleNetwork: outputs, in_channels and views are at least 1, features, attributes and trees at least "
-                f"0; found {outputs}, {in_channels}, {views}, {features}, {attributes}, {trees}"
+                "NoduleNetwork: outputs, in_channels and views are at least 1, features, attributes, trees and "
+                f"landmarks at least 0; found {outputs}, {in_channels}, {views}, {features}, {attributes}, {trees}, {landmarks}"
             )
-        if trees and (not features or outputs != 1):
+        if (trees or landmarks) and (not features or outputs != 1):
             raise UsageError(
-                f"NoduleNetwork: trees need measured features and one output; found {features} and {outputs}"
+                "NoduleNetwork: trees and landmarks need measured features and one output; found "
+                f"{features} and {outputs}"
             )
         count = views if branches == "own" else 1
         self.views = views
@@ -100,6 +105,7 @@ class NoduleNetwork(nn.Module):
         self.scale = QuantileScale(features) if features else None
         self.measured = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout)) if features else None
         self.trees = BoostedTrees(features, trees) if trees else None
+        self.kernel = KernelLogistic(features, landmarks) if landmarks else None
         self.outputs = outputs
         self.head = nn.Linear(channels + (hidden if features else 0), outputs + attributes)
 
@@ -129,11 +135,24 @@ class NoduleNetwork(nn.Module):
             seen = torch.cat([seen, self.measured(self.scale(features))], dim=1)
         found = self.head(seen)
         logits = found[:, : self.outputs]
-        if self.trees is not None and features is not None and not self.training:
-            # Not while training: what the trees know already, the network would not learn.
-            logits = (logits + self.trees(features).to(logits.dtype)) / 2
+        if not self.training:
+            logits = self._with_measured(logits, features)
         output = NoduleOutput(logits, found[:, self.outputs :])
         return output if details else output.logits
+
+    def _with_measured(self, logits: Tensor, features: Tensor | None) -> Tensor:
+        """The mean with what rests on the measured features alone.
+
+        Not while training: what that knows already, the network would not learn.
+        """
+        if features is None or self.scale is None:
+            return logits
+        found = [logits]
+        if self.trees is not None:
+            found.append(self.trees(features).to(logits.dtype))
+        if self.kernel is not None:
+            found.append(self.kernel(self.scale(features)).to(logits.dtype))
+        return torch.stack(found).mean(dim=0)
 
     def fit_features(
         self, features: Tensor | Sequence[Sequence[float]], labels: Tensor | None = None, seed: int = 0
@@ -142,13 +161,17 @@ class NoduleNetwork(nn.Module):
 
         Args:
             features: (N, F).
-            labels: (N) classes 0 and 1, for the trees.
-            seed: of the trees.
+            labels: (N) classes 0 and 1, for trees and landmarks.
+            seed: of both.
         """
         values = torch.as_tensor(features, dtype=torch.float32)
         if self.scale is not None:
             self.scale.fit(values)
+        if self.trees is None and self.kernel is None:
+            return
+        if labels is None:
+            raise UsageError("NoduleNetwork: trees and landmarks are fitted to labels, found none")
         if self.trees is not None:
-            if labels is None:
-                raise UsageError("NoduleNetwork: trees are fitted to labels, found none")
             self.trees.fit(values.numpy(), labels.numpy(), seed)
+        if self.kernel is not None and self.scale is not None:
+            self.kernel.fit(self.scale(values).numpy(), labels.numpy(), seed)

@@ -24,8 +24,9 @@ from monai_staging.workflows.nodule_result import WEIGHTS
 FINDINGS, COMPARISON, METRICS, PREDICTIONS = "findings.json", "comparison.json", "metrics.json", "predictions.csv"
 # What a network may have been made with: the weights it began with and its dropout do not change a prediction.
 _NETWORK = {*NETWORK_KEYS, "_target_", "weights", "dropout"}
-# Of views that were cut before there was a choice.
+# Of views and networks that were made before there was a choice.
 _VIEWS_BEFORE = {"padding": "zero"}
+_NETWORK_BEFORE = {"landmarks": 0}
 Estimates = Mapping[str, Mapping[str, float]]
 
 
@@ -122,7 +123,7 @@ def settings_of(folder: Path, record: RunRecord | None = None) -> NoduleModelSet
     try:
         # As the training had them, defaults included: those may have changed since.
         views = {**_VIEWS_BEFORE, **dict(ast.literal_eval(params["checkpoint.identity.views"]))}
-        network = _values(params, "network_def.", NETWORK_KEYS)
+        network = {**_NETWORK_BEFORE, **_values(params, "network_def.", NETWORK_KEYS)}
         turns = int(params["turns"])
     except (ValueError, TypeError, SyntaxError) as error:
         raise DataError(f"{folder}: the journal's parameters are not in order: {error}") from error

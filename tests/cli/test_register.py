@@ -35,7 +35,7 @@ def training(folder: Path, auroc: float) -> Path:
     (folder / "metrics.json").write_text(json.dumps({"auroc": {"value": auroc, "low": 0.5, "high": 1, "n": 9}}))
     journal = Journal(folder / JOURNAL_NAME, {"key": "k"})
     network = {"network": "resnet10", "outputs": 1, "in_channels": 2, "views": 1, "branches": "shared"}
-    network |= {"spatial_dims": 2, "width": 0.25, "features": 0, "attributes": 0, "trees": 0}
+    network |= {"spatial_dims": 2, "width": 0.25, "features": 0, "attributes": 0, "trees": 0, "landmarks": 0}
     views = vars(NoduleViews("central", size=32, spacing_mm=1.125))
     params = {
         "loss.task": "binary",

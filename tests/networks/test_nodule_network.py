@@ -112,35 +112,41 @@ def test_other_views_are_refused() -> None:
         network(views=3)(torch.rand(1, 1, 2, 32, 32))
 
 
-def test_trees_speak_with_half_a_voice_in_evaluation_and_not_in_training() -> None:
+def test_what_rests_on_measured_features_alone_has_a_voice_each_in_evaluation_and_none_in_training() -> None:
     torch.manual_seed(0)
-    network = NoduleNetwork("resnet10", width=0.125, features=3, trees=5, dropout=0.0)
+    network = NoduleNetwork("resnet10", width=0.125, features=3, trees=5, landmarks=20, dropout=0.0)
     features = torch.randn(40, 3)
     labels = (features[:, 0] > 0).float()
     network.fit_features(features, labels, seed=1)
     views = torch.rand(4, 1, 2, 32, 32)
     network.eval()
-    assert network.trees is not None
+    assert network.trees is not None and network.kernel is not None and network.scale is not None
     with torch.no_grad():
-        both, trees = network(views, features[:4]), network.trees(features[:4])
+        all_three, trees = network(views, features[:4]), network.trees(features[:4])
+        kernel = network.kernel(network.scale(features[:4])).float()
         network.trees = None
+        two = network(views, features[:4])
+        network.kernel = None
         own = network(views, features[:4])
-    torch.testing.assert_close(both, (own + trees) / 2)
+    assert kernel.abs().min() > 0
+    torch.testing.assert_close(all_three, (own + trees + kernel) / 3)
+    torch.testing.assert_close(two, (own + kernel) / 2)
 
 
 def test_a_networks_gradient_does_not_know_its_trees() -> None:
     torch.manual_seed(0)
-    network = NoduleNetwork("resnet10", width=0.125, features=3, trees=5, dropout=0.0).train()
+    network = NoduleNetwork("resnet10", width=0.125, features=3, trees=5, landmarks=20, dropout=0.0).train()
     features = torch.randn(40, 3)
     views = torch.rand(4, 1, 2, 32, 32)
     before = network(views, features[:4])
     network.trees.fit(features.numpy(), (features[:, 0] > 0).numpy())
+    network.kernel.fit(features.numpy(), (features[:, 0] > 0).numpy())
     torch.testing.assert_close(network(views, features[:4]), before)
 
 
 def test_trees_need_features_labels_and_one_output() -> None:
-    with pytest.raises(UsageError, match="trees need measured features and one output; found 0 and 1"):
-        NoduleNetwork("resnet10", width=0.125, trees=5)
+    with pytest.raises(UsageError, match="trees and landmarks need measured features and one output; found 0 and 1"):
+        NoduleNetwork("resnet10", width=0.125, landmarks=5)
     with pytest.raises(UsageError, match="found 3 and 4"):
         NoduleNetwork("resnet10", width=0.125, features=3, outputs=4, trees=5)
     with pytest.raises(UsageError, match="fitted to labels"):

@@ -23,7 +23,7 @@ def test_training_says_what_its_network_and_views_are(make_training: Maker, tmp_
     assert found.weights == (tmp_path / "run" / "model.pt",)
     assert found.settings.network == {
         **{"network": "resnet10", "outputs": 1, "in_channels": 2, "views": 1, "branches": "shared"},
-        **{"spatial_dims": 2, "width": 0.25, "features": 0, "attributes": 0, "trees": 0},
+        **{"spatial_dims": 2, "width": 0.25, "features": 0, "attributes": 0, "trees": 0, "landmarks": 0},
     }
     assert found.settings.views == {
         **{"kind": "central", "size": 32, "spacing_mm": 1.125, "step_mm": 3.0, "slices": 3},

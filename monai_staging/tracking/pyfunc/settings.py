@@ -32,6 +32,7 @@ NETWORK_KEYS: dict[str, type] = {
     "features": int,
     "attributes": int,
     "trees": int,
+    "landmarks": int,
 }
 """Arguments of :class:`~monai_staging.networks.nodule.NoduleNetwork`; never ``weights``, which could name any place."""
 VIEW_KEYS: dict[str, type] = {name: type(value) for name, value in vars(NoduleViews()).items()}

@@ -38,6 +38,7 @@ def make_settings() -> Maker:
                 "features": len(FEATURES) if features else 0,
                 "attributes": 0,
                 "trees": 0,
+                "landmarks": 0,
             },
             "views": vars(views),
             "turns": 1,
