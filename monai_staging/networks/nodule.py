@@ -87,7 +87,8 @@ class NoduleNetwork(nn.Module):
         if min(outputs, in_channels, views) < 1 or min(features, attributes, trees, landmarks) < 0:
             raise UsageError(
                 "NoduleNetwork: outputs, in_channels and views are at least 1, features, attributes, trees and "
-                f"landmarks at least 0; found {outputs}, {in_channels}, {views}, {features}, {attributes}, {trees}, {landmarks}"
+                f"landmarks at least 0; found {outputs}, {in_channels}, {views}, {features}, {attributes}, {trees}, "
+                f"{landmarks}"
             )
         if (trees or landmarks) and (not features or outputs != 1):
             raise UsageError(
