@@ -50,6 +50,7 @@ def write_evaluation(
     subtitle: str = "",
     seed: int = 0,
     n_boot: int = 1000,
+    figures: bool = True,
 ) -> EvaluationResult:
     """Writes ``metrics.json``, ``predictions.csv`` and ``figures/*.png`` to a folder; prints nothing.
 
@@ -63,20 +64,21 @@ def write_evaluation(
         subtitle: what the data is, for the figures; says "phantom" where the data is.
         seed: of the resampling.
         n_boot: how many resamples.
+        figures: whether there are any; without, one training of many is told of in tables alone.
     """
     folder = Path(output_dir)
     metrics = staging_metrics(predictions, baseline, seed=seed, n_boot=n_boot)
-    figures = folder / "figures"
+    pictures = folder / "figures"
     paths = []
     for name, level in predictions.levels.items():
-        if not level.known.any():
+        if not figures or not level.known.any():
             continue
-        paths.append(confusion_figure(figures / f"confusion_{name}.png", level, subtitle=subtitle))
+        paths.append(confusion_figure(pictures / f"confusion_{name}.png", level, subtitle=subtitle))
         if name.endswith("_fine"):
             continue
         paths.append(
             roc_figure(
-                figures / f"roc_{name}.png",
+                pictures / f"roc_{name}.png",
                 level,
                 predictions.patients,
                 macro=metrics[f"{name}_auroc"],
@@ -85,7 +87,7 @@ def write_evaluation(
                 n_boot=n_boot,
             )
         )
-        path = figures / f"reliability_{name}.png"
+        path = pictures / f"reliability_{name}.png"
         paths.append(reliability_figure(path, level, ece=metrics[f"{name}_ece"], subtitle=subtitle))
     return EvaluationResult(
         metrics,

@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from monai_staging.files import write_json_atomic
 from monai_staging.metrics.levels import LabelCounts
 from monai_staging.metrics.predictions import StagingPredictions
-from monai_staging.metrics.staging import staging_metrics
 from monai_staging.networks.staging import LETTERS
 from monai_staging.outputs.evaluation import EvaluationResult, case_captions, write_evaluation, write_predictions
 from monai_staging.outputs.figures_attention import attention_figure
-from monai_staging.outputs.table import metrics_table, write_metrics
 from monai_staging.workflows.staging_collector import StagingCollector
 
 Printer = Callable[[str], None]
@@ -151,12 +149,15 @@ class StagingReport(StagingOutputs):
         super().complete(engine)
         predictions = self.predictions
         assert predictions is not None
-        if self.figures:
-            self.result = write_evaluation(
-                self.output_dir, predictions, self.baseline, subtitle=self.title, seed=self.seed, n_boot=self.resamples
-            )
-        else:
-            self.result = self._tables(predictions)
+        self.result = write_evaluation(
+            self.output_dir,
+            predictions,
+            self.baseline,
+            subtitle=self.title,
+            seed=self.seed,
+            n_boot=self.resamples,
+            figures=self.figures,
+        )
         if self.tracker is not None:
             self.tracker.log_metrics_file(self.result.metrics_path)
         patients = len(set(predictions.patients))
@@ -171,17 +172,6 @@ class StagingReport(StagingOutputs):
             self.printer(f"  {path}")
         if self.tracker is not None:
             self.tracker.log_figures(figures)
-
-    def _tables(self, predictions: StagingPredictions) -> EvaluationResult:
-        """What :func:`write_evaluation` does, less the figures."""
-        metrics = staging_metrics(predictions, self.baseline, seed=self.seed, n_boot=self.resamples)
-        return EvaluationResult(
-            metrics,
-            (),
-            metrics_table(metrics),
-            write_metrics(self.output_dir / "metrics.json", metrics),
-            write_predictions(self.output_dir / "predictions.csv", predictions),
-        )
 
 
 class StagingInference(StagingOutputs):

@@ -2,32 +2,21 @@
 
 ``LidcReadMessage`` (namespace http://www.nih.gov) holds a ``ResponseHeader`` with the series' UID and one
 ``readingSession`` a reader, with ``unblindedReadNodule`` (outlines, ``characteristics``) and ``nonNodule`` (a point). A
-nodule under 3 mm has one point and no characteristics, or characteristics of 0. The file comes from elsewhere: one with
-a document type, which is where entities would be declared, is refused unread.
+nodule under 3 mm has one point and no characteristics, or characteristics of 0.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NoReturn
-from xml.etree import ElementTree
 
 from monai_staging.cohort.ratings import RATINGS, check_ratings
 from monai_staging.cohort.readers import Outline, Reading
 from monai_staging.cohort.sources.lidc_idri_readings import Marks
+from monai_staging.cohort.sources.safe_xml import Element, read_root
 from monai_staging.errors import DataError
 
-Element = ElementTree.Element
 UNRATED_OUTLINE = "unrated-outline"
 MALFORMED_NODULE = "malformed-nodule"
-
-
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Builds the tree of a document without a document type."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
-        """Called where the declaration begins, before anything in it is read."""
-        raise ValueError(f"it declares the document type {name}, which LIDC's files do not")
 
 
 def read_xml(path: Path) -> Marks | None:
@@ -38,14 +27,7 @@ def read_xml(path: Path) -> Marks | None:
     Raises:
         DataError: it cannot be parsed, declares a document type, or names no series.
     """
-    try:
-        parser = ElementTree.XMLParser(target=_NoDoctype())
-        parser.feed(path.read_bytes())
-        root: Element = parser.close()
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise DataError(f"{path.name} cannot be read as XML ({error}).") from None
-    except OSError as error:
-        raise DataError(f"{path.name} cannot be read ({error.strerror}).") from None
+    root = read_root(path)
     if _name(root) != "LidcReadMessage":
         return None
     header = next((child for child in root if _name(child) == "ResponseHeader"), root)

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from monai_staging.cohort.clinical import ALIASES
 from monai_staging.cohort.dicom import Rejection, Rule, Series, scan, series_positions, with_progress
@@ -26,6 +25,7 @@ from monai_staging.cohort.sources.base import (
     SourceOptions,
     build_plan,
 )
+from monai_staging.cohort.sources.safe_xml import read_root
 from monai_staging.cohort.volume import Volume
 from monai_staging.errors import DataError
 
@@ -156,12 +156,12 @@ def read_boxes(path: Path) -> SliceBoxes | None:
     image's left edge.
 
     Raises:
-        DataError: it cannot be parsed, or a box has no extent.
+        DataError: it cannot be parsed, declares a document type, or a box has no extent.
     """
+    root = read_root(path, "Pascal VOC")
+    if root.tag != "annotation":
+        return None
     try:
-        root = ElementTree.parse(path).getroot()
-        if root.tag != "annotation":
-            return None
         size = (int(root.findtext("size/width", "")), int(root.findtext("size/height", "")))
         boxes = []
         for item in root.iter("object"):
@@ -169,7 +169,7 @@ def read_boxes(path: Path) -> SliceBoxes | None:
             if not (x0 < x1 and y0 < y1):
                 raise ValueError(f"box ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}) has no extent")
             boxes.append((item.findtext("name", "").strip(), x0, y0, x1, y1))
-    except (ElementTree.ParseError, ValueError) as error:
+    except ValueError as error:
         raise DataError(f"{path.name} cannot be read as Pascal VOC ({error}).") from None
     return SliceBoxes(path, path.stem, size, tuple(boxes))
 

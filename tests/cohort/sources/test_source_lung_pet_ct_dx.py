@@ -162,3 +162,10 @@ def test_real_a0001(lung_pet_ct_dx_root: Path, tmp_path: Path) -> None:
     assert np.median(mirrored) < -500
     without = [rejection for rejection in result.rejections if rejection.rule == "annotation-without-image"]
     assert len(without) == len(result.rejections) == len(xmls) - 11 == 27
+
+
+def test_boxes_with_a_document_type_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "1.2.3.xml"
+    path.write_text('<!DOCTYPE annotation [<!ENTITY a "aaaa">]><annotation>&a;</annotation>')
+    with pytest.raises(DataError, match=r"1\.2\.3\.xml cannot be read as Pascal VOC \(it declares the document type"):
+        read_boxes(path)
