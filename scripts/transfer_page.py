@@ -11,6 +11,9 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from monai_staging.files import write_text_atomic
 
@@ -45,8 +48,7 @@ def section(folder: Path) -> str:
     settings = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     text = (folder / "comparison.md").read_text(encoding="utf-8")
     deeper = "\n".join(f"#{line}" if line.startswith("#") else line for line in text.splitlines())
-    bundle = Path(settings["bundle"]).name
-    lines = [deeper, "", "The command:", "", "```bash", f"monai-staging compare {bundle}", "```", ""]
+    lines = [deeper, "", "The command:", "", "```bash", command(settings), "```", ""]
     for name, words in FIGURES.items():
         source = folder / "figures" / f"{name}.png"
         if source.is_file():
@@ -54,6 +56,14 @@ def section(folder: Path) -> str:
             shutil.copyfile(source, target)
             lines += [f"![{settings['name']}, {words}](../images/{target.name})", ""]
     return "\n".join(lines)
+
+
+def command(settings: dict[str, Any]) -> str:
+    """What ran it; data other than the bundle's own has no place here that others have too."""
+    bundle = Path(settings["bundle"])
+    default = yaml.safe_load((bundle / "compare.yaml").read_text(encoding="utf-8"))["dataset_dir"]
+    elsewhere = "" if settings["dataset_dir"] == default else " --dataset-dir DIR"
+    return f"monai-staging compare {bundle.name}{elsewhere}"
 
 
 if __name__ == "__main__":
