@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "register": ("monai_staging.cli.register", "put the best network into MLflow's model registry"),
     "stage": ("monai_staging.cli.stage", "stage groups of one patient's T, N and M"),
     "stage-table": ("monai_staging.cli.stage_table", "stage groups for every row of a clinical table"),
+    "measure": ("monai_staging.cli.measure", "volume, diameters and T by size of a lesion's mask"),
+    "froc": ("monai_staging.cli.froc", "sensitivity against false positives per scan of detected nodules (LUNA16)"),
     "info": ("monai_staging.cli.info", "versions, devices and extras present"),
 }
 

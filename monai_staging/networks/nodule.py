@@ -58,7 +58,7 @@ class NoduleNetwork(nn.Module):
         weights: where the backbone starts, see :func:`monai_staging.networks.backbones.build_backbone`.
 
     Shape:
-        views (B, V, C, *spatial), features (B, F) in their own units, NaN where one is missing.
+        views ``(B, V, C, *spatial)``, features (B, F) in their own units, NaN where one is missing.
 
     Raises:
         UsageError: a setting out of range.
