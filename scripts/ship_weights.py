@@ -3,7 +3,7 @@
 Tensors of few numbers (norms, biases, scales, boosted trees' values) keep their precision: they cost nothing.
 
 python scripts/ship_weights.py runs/staging-long-resnet10 bundles/staging
-python scripts/ship_weights.py runs/malignancy-final-resnet18 bundles/malignancy --metrics runs/NAME/metrics.json
+python scripts/ship_weights.py runs/malignancy-final-resnet18 bundles/malignancy --comparison runs/malignancy-transfer
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import io
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,6 +31,11 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of the training: best.pt and best.json, or model.pt")
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
     parser.add_argument("--metrics", type=Path, help="metrics.json of the rounded weights, from the evaluate config")
+    parser.add_argument(
+        "--comparison",
+        type=Path,
+        help="of weights trained on everything: the comparison whose best arm has their settings",
+    )
     arguments = parser.parse_args()
     best = arguments.run / "best.pt"
     state = read_state_dict(best if best.is_file() else arguments.run / "model.pt")
@@ -50,10 +56,23 @@ def main() -> None:
         "bytes": size,
         "commit": commit,
         **({"best": json.loads((arguments.run / "best.json").read_text())} if best.is_file() else {}),
-        "metrics": json.loads((arguments.metrics or arguments.run / "metrics.json").read_text()),
+        **(
+            cross_validated(arguments.comparison)
+            if arguments.comparison
+            else {"metrics": json.loads((arguments.metrics or arguments.run / "metrics.json").read_text())}
+        ),
     }
     write_json_atomic(arguments.bundle / "models" / "model.json", document)
     print(f"{target}: {size} bytes, sha256 {document['sha256']}")
+
+
+def cross_validated(comparison: Path) -> dict[str, Any]:
+    """Metrics of a comparison's best arm: where nothing is held out, those of the same settings with folds."""
+    found = json.loads((comparison / "findings.json").read_text(encoding="utf-8"))
+    best = found["best"]
+    arm = next(one for one in found["arms"] if all(one[name] == value for name, value in best.items()))
+    metrics = {name: value for name, value in arm.items() if isinstance(value, dict)}
+    return {"metrics_of": {"comparison": comparison.name, **best, "patients": found["patients"]}, "metrics": metrics}
 
 
 if __name__ == "__main__":

@@ -144,10 +144,10 @@ class EpochLine:
         shown = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if isinstance(value, float))
         loss = sum(self._loss) / max(1, len(self._loss))
         logger.info(
-            "epoch %d/%s: loss %.3f; validation: %s; %.1f s",
+            "epoch %d/%s: loss %.3f; %s%.1f s",
             engine.state.epoch,
             engine.state.max_epochs,
             loss,
-            shown,
+            f"validation: {shown}; " if shown else "",
             time.monotonic() - self._start_s,
         )
