@@ -61,9 +61,11 @@ def section(folder: Path) -> str:
 def command(settings: dict[str, Any]) -> str:
     """What ran it; data other than the bundle's own has no place here that others have too."""
     bundle = Path(settings["bundle"])
-    default = yaml.safe_load((bundle / "compare.yaml").read_text(encoding="utf-8"))["dataset_dir"]
-    elsewhere = "" if settings["dataset_dir"] == default else " --dataset-dir DIR"
-    return f"monai-staging compare {bundle.name}{elsewhere}"
+    default = yaml.safe_load((bundle / "compare.yaml").read_text(encoding="utf-8"))
+    elsewhere = "" if settings["dataset_dir"] == default["dataset_dir"] else " --dataset-dir DIR"
+    seeds = len(settings["seeds"])
+    fewer = "" if seeds == default["seeds"] else f" --seeds {seeds}"
+    return f"monai-staging compare {bundle.name}{elsewhere}{fewer}"
 
 
 if __name__ == "__main__":

@@ -31,14 +31,15 @@ def conclusions(
         measures: figures of merit.
     """
     sentences = []
-    for measure in leading(measures):
+    outcomes = leading(measures)
+    for measure in outcomes:
         for network in comparison.networks:
             for init in comparison.initialisations:
                 own = [one for one in contrasts[measure.name] if (one.network, one.init) == (network, init.name)]
                 if own:
                     sentences.append(
                         conclusion(
-                            network,
+                            network if len(outcomes) == 1 else f"{network}, {measure.title}",
                             measure.title,
                             {one.fraction: one.difference for one in own},
                             initialisation=init.name,
