@@ -25,7 +25,7 @@ class PyramidAttention(nn.Module):
         channels: of the features, which do not change.
 
     Shape:
-        (B, channels, *spatial), of any size, to the same.
+        ``(B, channels, *spatial)``, of any size, to the same.
 
     Raises:
         UsageError: dimensions other than 2 and 3, or fewer than 4 channels.

@@ -14,10 +14,10 @@ class SegmentationOutput(NamedTuple):
     """What a network says of a batch of B images.
 
     Attributes:
-        logits: (B, 1, *spatial) log-odds of the foreground.
-        deep: (B, S, 1, *spatial) log-odds of S coarser levels of the decoder, finest first, for deep supervision; S may
-            be 0, and is in evaluation mode.
-        gates: (B, G, *spatial) of G attention gates, 0 to 1, finest first; G may be 0.
+        logits: ``(B, 1, *spatial)`` log-odds of the foreground.
+        deep: ``(B, S, 1, *spatial)`` log-odds of S coarser levels of the decoder, finest first, for deep supervision; S
+            may be 0, and is in evaluation mode.
+        gates: ``(B, G, *spatial)`` of G attention gates, 0 to 1, finest first; G may be 0.
     """
 
     logits: Tensor
@@ -34,7 +34,7 @@ class Segmenter(nn.Module, ABC):
         stride: by how much the coarsest level is smaller.
 
     Shape:
-        (B, in_channels, *spatial) to (B, 1, *spatial).
+        ``(B, in_channels, *spatial)`` to ``(B, 1, *spatial)``.
     """
 
     network: str = ""

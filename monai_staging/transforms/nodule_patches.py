@@ -30,7 +30,7 @@ class NodulePatches(Transform):
         slices: of ``2.5d``, an odd number.
 
     Shape:
-        (N, C, *spatial): of ``2d`` and ``2.5d`` a patch a slice, (D, C, size, size), of ``3d`` one of (size,) * 3.
+        ``(N, C, *spatial)``: of ``2d`` and ``2.5d`` a patch a slice, (D, C, size, size), of ``3d`` one of (size,) * 3.
 
     Raises:
         UsageError: a setting out of range.
@@ -65,7 +65,7 @@ class NodulePatches(Transform):
         spacing_mm: Spacing | None = None,
         value_range: tuple[float, float] = (0.0, 255.0),
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The image's patches (N, C, *spatial) and the share of the readers who include a voxel (N, 1, *spatial).
+        """Patches of the image ``(N, C, *spatial)``, and of the share of the readers who include a voxel.
 
         Args:
             volume: image (C, D, H, W) and outlines (R, D, H, W).
@@ -74,6 +74,9 @@ class NodulePatches(Transform):
 
         Raises:
             DataError: no spacing, where one is needed.
+
+        Returns:
+            Both, the share ``(N, 1, *spatial)``.
         """
         low, high = value_range
         image = np.clip((volume.image.astype(np.float32) - low) / (high - low), 0, 1)
@@ -92,7 +95,7 @@ class NodulePatches(Transform):
         """What was found in the patches, on the voxels they were cut from; 0 where no patch was.
 
         Args:
-            found: (N, *spatial), one value a pixel.
+            found: ``(N, *spatial)``, one value a pixel.
             shape: (D, H, W) of the voxels.
             spacing_mm: of the voxels.
         """
