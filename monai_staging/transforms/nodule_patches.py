@@ -72,11 +72,11 @@ class NodulePatches(Transform):
             spacing_mm: of the voxels.
             value_range: of the image, what becomes 0 and 255.
 
-        Raises:
-            DataError: no spacing, where one is needed.
-
         Returns:
             Both, the share ``(N, 1, *spatial)``.
+
+        Raises:
+            DataError: no spacing, where one is needed.
         """
         low, high = value_range
         image = np.clip((volume.image.astype(np.float32) - low) / (high - low), 0, 1)
