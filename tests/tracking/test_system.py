@@ -12,12 +12,14 @@ from monai_staging.tracking.system import SystemSampler
 Wait = Callable[[Callable[[], bool]], None]
 
 
-def sampling() -> bool:
-    """Whether a thread takes samples."""
-    return any(thread.name == "system-metrics" for thread in threading.enumerate())
+@pytest.fixture
+def sampling() -> Callable[[], bool]:
+    """Whether a thread of this test takes samples: one of a run that another test left open is not ours."""
+    before = set(threading.enumerate())
+    return lambda: any(thread.name == "system-metrics" for thread in set(threading.enumerate()) - before)
 
 
-def test_samples_from_start_to_stop_under_mlflows_names(wait_until: Wait) -> None:
+def test_samples_from_start_to_stop_under_mlflows_names(sampling: Callable[[], bool], wait_until: Wait) -> None:
     samples: list[tuple[int, dict[str, float]]] = []
     sampler = SystemSampler(lambda metrics, step: samples.append((step, metrics)), interval_s=0.05, first_step=7)
     wait_until(lambda: len(samples) >= 2)
@@ -37,7 +39,9 @@ def test_stop_before_the_first_sample_takes_one() -> None:
     assert steps == [0]
 
 
-def test_failure_ends_the_samples_and_nothing_else(wait_until: Wait, caplog: pytest.LogCaptureFixture) -> None:
+def test_failure_ends_the_samples_and_nothing_else(
+    sampling: Callable[[], bool], wait_until: Wait, caplog: pytest.LogCaptureFixture
+) -> None:
     steps: list[int] = []
 
     def log(metrics: dict[str, float], step: int) -> None:
