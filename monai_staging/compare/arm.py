@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from monai_staging.files import write_json_atomic
+from monai_staging.tracking.journal import JOURNAL_NAME
 
 RECORD = "arm.json"
+BEGUN = "begun.json"
 LOG = "log.txt"
 
 
@@ -61,25 +63,27 @@ class Done:
 
 def finished(folder: Path, identity: str) -> Done | None:
     """The record of an arm that is done, if this very arm is."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if _identity(folder / RECORD) != identity:
         return None
-    if record.get("identity") != identity:
-        return None
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return Done(record["name"], float(record["seconds"]))
 
 
 def run_task(task: Task) -> Done:
     """Runs the bundle. An error ends the arm, not the comparison; what the bundle prints goes to ``log.txt``.
 
-    An arm that was killed continues from its last checkpoint, in the MLflow run that it had.
+    An arm that was killed continues from its last checkpoint, if it had one, in the MLflow run that it had. One that is
+    not what was begun in its folder begins anew.
     """
     start = time.monotonic()
     task.folder.mkdir(parents=True, exist_ok=True)
+    resume = _identity(task.folder / BEGUN) == task.identity and _has_begun(task.folder)
+    # What is done of other settings is overwritten from here on.
+    (task.folder / RECORD).unlink(missing_ok=True)
+    write_json_atomic(task.folder / BEGUN, {"name": task.name, "identity": task.identity})
     try:
         with _output_to(task.folder / LOG):
-            _run_bundle(task)
+            _run_bundle(task, resume)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
@@ -94,12 +98,23 @@ def run_task(task: Task) -> Done:
     return Done(task.name, seconds)
 
 
-def _run_bundle(task: Task) -> None:
+def _identity(record: Path) -> str | None:
+    try:
+        return str(json.loads(record.read_text(encoding="utf-8")).get("identity"))
+    except (OSError, ValueError):
+        return None
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether MLflow has a run of it already: a baseline, or a training's first epoch, has no checkpoint to tell."""
+    return (folder / JOURNAL_NAME).is_file() or any(folder.glob("checkpoint-*.pt"))
+
+
+def _run_bundle(task: Task, resume: bool) -> None:
     import torch
     from monai.bundle import run
 
     torch.set_num_threads(task.threads)
-    resume = any(task.folder.glob("checkpoint-*.pt"))
     run(
         run_id=task.run,
         init_id="initialize",

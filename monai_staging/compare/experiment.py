@@ -18,7 +18,9 @@ from monai_staging.compare.statistics import Resampling, find
 from monai_staging.errors import DataError
 from monai_staging.tracking.environment import git_state, versions
 from monai_staging.tracking.identity import run_identity
+from monai_staging.tracking.journal import JOURNAL_NAME
 from monai_staging.tracking.run import TrackedRun
+from monai_staging.tracking.run_folder import RUN_NAME
 
 logger = logging.getLogger("monai_staging.compare")
 
@@ -72,7 +74,9 @@ def run_comparison(comparison: Comparison, options: ExperimentOptions, tell: Cal
     uri = os.environ.get("MLFLOW_TRACKING_URI") or options.tracking_uri or f"sqlite:///{Path.cwd() / 'mlruns.db'}"
     # The arms' own handlers go by the same.
     os.environ["MLFLOW_TRACKING_URI"] = uri
-    parent = TrackedRun(out, uri, options.experiment, comparison.name, resume=(out / "tracking-run.json").is_file())
+    # A kill before it is claimed leaves a run all the same.
+    begun = any((out / name).is_file() for name in (JOURNAL_NAME, RUN_NAME))
+    parent = TrackedRun(out, uri, options.experiment, comparison.name, resume=begun)
     parent.open()
     parent.claim()
     try:
