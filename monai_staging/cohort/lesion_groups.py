@@ -30,6 +30,20 @@ LESION_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+EVIDENCE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "t": ("primary", "nodule"),
+        "n": ("hilar node", "mediastinal node", "midline node", "supraclavicular node"),
+        "m": ("nodule", "effusion", "adrenal metastasis", "liver metastasis", "bone metastasis"),
+    }
+)
+"""The groups, without their side, that each letter is read from."""
+
+
+def without_side(group: str) -> str:
+    """A group's name as in `EVIDENCE`."""
+    return group.removesuffix(" L").removesuffix(" R")
+
 
 def lesion_group(kind: str, site: str | None) -> str | None:
     """The group of a lesion; ``None`` for one whose site says too little, such as a node without a station.

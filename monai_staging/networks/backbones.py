@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from monai_staging.networks.alexnet import alexnet_features, initialise
 from monai_staging.networks.pretrained import MatchReport, load_pretrained
 from monai_staging.networks.resnet import ResNetFeatures
 from monai_staging.networks.segresnet import SegResNetFeatures
+from monai_staging.networks.standardise import Standardise
 from monai_staging.networks.vgg import vgg_features
 from monai_staging.networks.wide_resnet import WideResNetFeatures
 
@@ -38,9 +39,25 @@ class Backbone(nn.Module, ABC):
     start: MatchReport | None = None
     network: str = ""
 
-    @abstractmethod
     def pyramid(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The feature maps of every scale, finest first; the last is what ``forward`` gives."""
+        return self._scales(self._standardised(x))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The last feature map, ``(B, out_channels, *small)``."""
+        return self._last(self._standardised(x))
+
+    @abstractmethod
+    def _scales(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """What `pyramid` gives of a standardised image."""
+
+    def _last(self, x: torch.Tensor) -> torch.Tensor:
+        """What ``forward`` gives of a standardised image."""
+        return self._scales(x)[-1]
+
+    def _standardised(self, x: torch.Tensor) -> torch.Tensor:
+        standardise = self._modules.get("standardise")
+        return x if standardise is None else standardise(x)
 
 
 class ConvBackbone(Backbone):
@@ -53,12 +70,11 @@ class ConvBackbone(Backbone):
         self.min_size = min_size
         initialise(self)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The last feature map, ``(B, out_channels, *small)``."""
+    def _last(self, x: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.features(x)
         return features
 
-    def pyramid(self, x: torch.Tensor) -> list[torch.Tensor]:
+    def _scales(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The map before each pooling, and the last."""
         maps = []
         for layer in self.features:
@@ -74,7 +90,7 @@ class ResNetBackbone(Backbone, ResNetFeatures):
     # Every layer pads, so even one pixel leaves one cell.
     min_size = 1
 
-    def pyramid(self, x: torch.Tensor) -> list[torch.Tensor]:
+    def _scales(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The maps of the four stages, at a 4th, 8th, 16th and 32nd of the input's size."""
         x = self.maxpool(self.act(self.bn1(self.conv1(x))))
         maps = []
@@ -88,13 +104,13 @@ class WideResNetBackbone(ResNetBackbone, WideResNetFeatures):
     """`WideResNetFeatures` as a `Backbone`."""
 
 
-class SegResNetBackbone(Backbone, SegResNetFeatures):
+class SegResNetBackbone(Backbone, SegResNetFeatures):  # type: ignore[misc]  # MONAI's encoder gives a list
     """`SegResNetFeatures` as a `Backbone`: MONAI's state-dict names."""
 
     # Every layer pads, so even one pixel leaves one cell.
     min_size = 1
 
-    def pyramid(self, x: torch.Tensor) -> list[torch.Tensor]:
+    def _scales(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The maps of the five levels, at the input's size, a half, a 4th, an 8th and a 16th of it."""
         return self._forward(x)
 
@@ -131,6 +147,7 @@ def build_backbone(
     in_channels: int = 3,
     width: float = 1.0,
     weights: str | Path | None = None,
+    statistics: Sequence[Sequence[float]] | None = None,
 ) -> Backbone:
     """A backbone by its name.
 
@@ -140,6 +157,8 @@ def build_backbone(
         in_channels: channels of the input.
         width: factor on every channel count; 0.5 is half as wide.
         weights: where its initial weights come from: a file, a name or an MLflow URI, see `load_pretrained`.
+        statistics: (mean, standard deviation) of each channel, by which it standardises its input. Batch norm can do
+            without; AlexNet and VGG hardly learn from images that are all on one side of 0.
 
     Raises:
         UsageError: a name that is not in `NETWORKS`, or another argument out of range.
@@ -149,6 +168,8 @@ def build_backbone(
         raise UsageError(f"Network: one of {', '.join(NETWORKS)} is needed, found {name!r}")
     backbone = _BUILDERS[name](spatial_dims=spatial_dims, in_channels=in_channels, width=width)
     backbone.network = name
+    if statistics is not None:
+        backbone.standardise = Standardise(statistics, in_channels)
     if weights is not None:
         backbone.start = load_pretrained(backbone, weights)
     return backbone

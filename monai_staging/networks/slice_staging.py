@@ -31,9 +31,10 @@ class SliceStagingNetwork(nn.Module):
         weights: where the backbone's initial weights come from, see
             :func:`monai_staging.networks.pretrained.load_pretrained`.
         channels_last: runs the backbone in channels-last memory, faster on most hardware.
+        statistics: (mean, deviation) of each window, see :func:`monai_staging.networks.backbones.build_backbone`.
 
     Raises:
-        UsageError: a letter without classes, or a backbone that is not known.
+        UsageError: a letter without classes, a backbone that is not known, or statistics of other windows.
     """
 
     def __init__(
@@ -46,10 +47,13 @@ class SliceStagingNetwork(nn.Module):
         dropout: float = 0.5,
         weights: str | None = None,
         channels_last: bool = True,
+        statistics: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         self.classes = letter_classes(classes, "SliceStagingNetwork")
-        self.backbone = build_backbone(network, in_channels=in_channels, width=width, weights=weights)
+        self.backbone = build_backbone(
+            network, in_channels=in_channels, width=width, weights=weights, statistics=statistics
+        )
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         features = self.backbone.out_channels

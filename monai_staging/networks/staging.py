@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_staging.cohort.lesion_groups import LESION_GROUPS, check_groups
+from monai_staging.cohort.lesion_groups import EVIDENCE, LESION_GROUPS, check_groups, without_side
 from monai_staging.errors import UsageError
 from monai_staging.networks.attention import GatedAttentionPool
 from monai_staging.networks.backbones import build_backbone
@@ -21,12 +21,6 @@ from monai_staging.networks.neck import PyramidNeck
 from monai_staging.networks.size_prior import SizePrior
 
 LETTERS = ("t", "n", "m")
-# What each letter is read from; its attention starts there.
-_EVIDENCE = {
-    "t": ("primary", "nodule"),
-    "n": ("hilar node", "mediastinal node", "midline node", "supraclavicular node"),
-    "m": ("nodule", "effusion", "adrenal metastasis", "liver metastasis", "bone metastasis"),
-}
 
 
 class StagingOutput(NamedTuple):
@@ -117,7 +111,7 @@ class StagingNetwork(nn.Module):
         if not self.groups or self.groups[0] != "primary":
             raise UsageError(f"StagingNetwork: the first lesion group must be primary, found {list(self.groups)}")
         # A pair (L, R) is one group here, seen from both sides.
-        self._sided = list(dict.fromkeys(name.removesuffix(" L").removesuffix(" R") for name in self.groups))
+        self._sided = list(dict.fromkeys(without_side(name) for name in self.groups))
         self.spatial_dims = spatial_dims
         self.neighbours = neighbours if spatial_dims == 2 else 0
         self.granulometry = Granulometry(in_channels, features, cubes, dropout) if cubes else None
@@ -147,7 +141,8 @@ class StagingNetwork(nn.Module):
         self.context = nn.Sequential(SliceContext(features), SliceContext(features))
         self.pool = GatedAttentionPool(2 * features, hidden=features, heads=len(LETTERS))
         self.evidence = nn.Linear(len(self._sided), len(LETTERS), bias=False)
-        start = [[6.0 if name in _EVIDENCE[letter] else 0.0 for name in self._sided] for letter in LETTERS]
+        # Attention starts where what a letter is read from lies.
+        start = [[6.0 if name in EVIDENCE[letter] else 0.0 for name in self._sided] for letter in LETTERS]
         with torch.no_grad():
             self.evidence.weight.copy_(torch.tensor(start))
         self.norm = nn.LayerNorm(2 * features)

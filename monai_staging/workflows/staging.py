@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from monai.engines import PrepareBatch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from monai_staging.cohort.lesion_groups import EVIDENCE, without_side
 from monai_staging.networks.staging import StagingOutput
 
 
@@ -39,25 +40,58 @@ class StagingPrepareBatch(PrepareBatch):
 
 
 class StagingLoss(nn.Module):
-    """Letters' loss plus, where a cohort has lesions, the lesion map's.
+    """Letters' loss plus, where a cohort has lesions, the lesion map's and the attention's.
 
     Args:
         letters: loss of the logits and the multi-hot sets, for example
             :class:`monai_staging.losses.masked.MaskedTNMLoss`.
-        lesion_weight: weight of the lesion map; 0 trains on the letters alone.
+        lesion_weight: weight of the lesion map; 0 trains without.
+        attention_weight: weight of where each letter looks; 0 leaves that to the letters.
+        groups: of the lesion map, needed with an ``attention_weight``.
     """
 
-    def __init__(self, letters: nn.Module, lesion_weight: float = 1.0) -> None:
+    evidence: Tensor
+
+    def __init__(
+        self,
+        letters: nn.Module,
+        lesion_weight: float = 1.0,
+        attention_weight: float = 0.0,
+        groups: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.letters = letters
         self.lesion_weight = lesion_weight
+        self.attention_weight = attention_weight
+        read_from = [[without_side(group) in EVIDENCE[letter] for group in groups] for letter in EVIDENCE]
+        self.register_buffer("evidence", torch.tensor(read_from), persistent=False)
 
     def forward(self, prediction: StagingOutput, targets: Mapping[str, Tensor]) -> Tensor:
         """Scalar loss of a batch."""
         loss: Tensor = self.letters(prediction.logits, targets["tnm"])
         if self.lesion_weight and "lesion_mm" in targets:
             loss = loss + self.lesion_weight * lesion_loss(prediction, targets["lesion_mm"], targets["lesion_known"])
+        if self.attention_weight and "lesion_mm" in targets:
+            evidence = self.evidence.to(prediction.attention.device)
+            loss = loss + self.attention_weight * attention_loss(prediction.attention, targets["lesion_mm"], evidence)
         return loss
+
+
+def attention_loss(attention: Tensor, lesion_mm: Tensor, evidence: Tensor) -> Tensor:
+    """How little a letter looks at the slices with what it is read from: minus the log of their part of its attention.
+
+    The mean over those letters of the batch's patients of which there is anything to see: N0 is read from nothing.
+
+    Args:
+        attention: (B, letters, S), each row of which sums to 1.
+        lesion_mm: (B, groups, X, Y, S) true diameters in mm, 0 where there is no lesion.
+        evidence: (letters, groups), true where the letter is read from the group.
+    """
+    slices = (lesion_mm.amax(dim=(2, 3)) > 0).float()
+    shown = (torch.einsum("lg,bgs->bls", evidence.float(), slices) > 0).float()
+    there = shown.amax(dim=2)
+    seen = (attention.float() * shown).sum(dim=2).clamp(min=1e-6)
+    return -(seen.log() * there).sum() / there.sum().clamp(min=1)
 
 
 def lesion_loss(prediction: StagingOutput, lesion_mm: Tensor, known: Tensor) -> Tensor:

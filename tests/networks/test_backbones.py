@@ -118,3 +118,22 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
 def test_unknown_name_is_refused() -> None:
     with pytest.raises(UsageError, match="one of alexnet, .* is needed, found 'resnet101'"):
         build_backbone("resnet101")
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet10", "segresnet"])
+def test_an_image_is_standardised_by_what_it_is_told_and_no_weight_holds_it(name: str) -> None:
+    torch.manual_seed(0)
+    plain = build_backbone(name, in_channels=2, width=0.125).eval()
+    told = build_backbone(name, in_channels=2, width=0.125, statistics=[(0.5, 0.25), (0.2, 0.1)]).eval()
+    told.load_state_dict(plain.state_dict())
+    image = torch.rand(1, 2, 64, 64)
+    by_hand = (image - torch.tensor([0.5, 0.2]).view(1, 2, 1, 1)) / torch.tensor([0.25, 0.1]).view(1, 2, 1, 1)
+    torch.testing.assert_close(told(image), plain(by_hand))
+    for found, expected in zip(told.pyramid(image), plain.pyramid(by_hand), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("statistics", [[(0.5, 0.2)] * 3, [(0.5, 0.0)], [(0.5,)], []])
+def test_statistics_of_other_channels_are_refused(statistics: list[tuple[float, ...]]) -> None:
+    with pytest.raises(UsageError, match="for each of 2 channels"):
+        build_backbone("alexnet", in_channels=2, width=0.125, statistics=statistics)

@@ -62,6 +62,26 @@ def test_the_loss_is_the_letters_plus_the_weighted_map() -> None:
     torch.testing.assert_close(StagingLoss(letters, 0)(prediction, targets), alone)
 
 
+def test_attention_is_drawn_to_the_slices_with_what_a_letter_is_read_from() -> None:
+    lesions = torch.zeros(2, 3, 2, 2, 4)  # primary, hilar node, liver metastasis; none of the last
+    lesions[0, 0, 1, 0, 1:3] = 20  # T of the first is read from slices 1 and 2
+    lesions[0, 1, 0, 0, 3] = 8  # its N from slice 3
+    lesions[1, 0, 0, 0, 0] = 30
+    attention = torch.full((2, 3, 4), 0.25)
+    attention[1, 0] = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    prediction = output(torch.zeros(2, 6), lesions, lesions)._replace(attention=attention)
+    tnm = torch.tensor([[1.0, 0, 1, 0, 1, 1], [0, 1, 1, 0, 1, 0]])
+    letters, groups = MaskedTNMLoss(CLASSES), ["primary", "hilar node L", "liver metastasis"]
+    loss = StagingLoss(letters, 0, attention_weight=2, groups=groups)
+    expected = -(np.log(0.5) + np.log(0.25) + np.log(1)) / 3
+    alone = float(letters(prediction.logits, tnm))
+    found = float(loss(prediction, {"tnm": tnm, "lesion_mm": lesions}))
+    assert found == pytest.approx(alone + 2 * expected, rel=1e-5)
+    # A cohort without lesions, or patients without any, teach it nothing.
+    assert float(loss(prediction, {"tnm": tnm})) == pytest.approx(alone)
+    assert float(loss(prediction, {"tnm": tnm, "lesion_mm": torch.zeros_like(lesions)})) == pytest.approx(alone)
+
+
 def run_collector(edition: tuple[str, str]) -> tuple[StagingCollector, SimpleNamespace]:
     collector = StagingCollector(CLASSES)
     logits = torch.tensor([[3.0, 0, 0, 3, 3, 0], [0.0, 3, 3, 0, 3, 0]])
