@@ -3,6 +3,8 @@
 monai-staging compare malignancy --dataset-dir DIR
 monai-staging compare staging
 python scripts/transfer_page.py runs/malignancy-transfer runs/staging-transfer
+
+A comparison takes the place of the one of its name; what is not given stays as it is.
 """
 
 from __future__ import annotations
@@ -36,11 +38,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("comparisons", nargs="+", type=Path, help="folders of finished comparisons")
     arguments = parser.parse_args()
-    parts = [INTRODUCTION]
+    sections = written(PAGE.read_text(encoding="utf-8")) if PAGE.is_file() else {}
     for folder in arguments.comparisons:
-        parts.append(section(folder))
-    write_text_atomic(PAGE, "\n".join(parts))
+        text = section(folder)
+        sections[heading(text)] = text
+    write_text_atomic(PAGE, "\n".join([INTRODUCTION, *sections.values()]))
     print(PAGE)
+
+
+def written(page: str) -> dict[str, str]:
+    """The sections that the page has, by their headings."""
+    parts = [f"## {part}" for part in page.split("\n## ")[1:]]
+    return {heading(part): part for part in parts}
+
+
+def heading(text: str) -> str:
+    """A section's first line."""
+    return text.splitlines()[0]
 
 
 def section(folder: Path) -> str:
