@@ -62,8 +62,10 @@ def fractions_figure(path: str | os.PathLike[str], findings: Findings, *, subtit
             panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
             panel.set_title(network, loc="left", fontsize=11)
             panel.set_xlabel("training patients' labels")
+            if len(fractions) == 1:
+                panel.set_xlim(fractions[0] / 2, fractions[0] * 2)
             panel.grid(color="#E6E6E6", linewidth=0.8)
-        panels[0].set_ylabel(f"{head.title}, 95 % interval over patients")
+        panels[0].set_ylabel(f"{head.title}\n95 % interval over patients")
         panels[-1].legend(loc="lower right" if head.higher_is_better else "upper right")
         figure.suptitle(f"{head.title} by fraction of labels\n{subtitle}", x=0.01, ha="left", fontsize=11)
     return Path(path)
@@ -95,7 +97,8 @@ def differences_figure(path: str | os.PathLike[str], findings: Findings, *, subt
                 capsize=3,
             )
         axes.set_yticks(places, labels)
-        axes.set_xlabel(f"difference of {head.title}, 95 % interval (filled: excludes 0)")
+        axes.set_ylim(-0.5, len(family) - 0.5)
+        axes.set_xlabel(f"difference of {head.title}\n95 % interval (filled: excludes 0)")
         axes.grid(axis="x", color="#E6E6E6", linewidth=0.8)
         headline(axes, "Paired differences", subtitle)
     return Path(path)

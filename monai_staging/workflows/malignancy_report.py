@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
@@ -17,11 +17,12 @@ from monai_staging.metrics.classification import auroc, class_auroc
 from monai_staging.metrics.nodules import NodulePredictions
 from monai_staging.networks.nodule import NoduleOutput
 from monai_staging.outputs.nodules import NoduleEvaluation, write_nodule_evaluation
+from monai_staging.workflows.collector import EpochCollector
 from monai_staging.workflows.malignancy import probabilities
 from monai_staging.workflows.nodule_data import NoduleData
 
 
-class NoduleCollector:
+class NoduleCollector(EpochCollector):
     """Collects an evaluator's predictions; after an epoch its metrics hold ``auroc``, ``accuracy`` and ``score``.
 
     ``score`` is minus the cross entropy, which moves smoothly where the others move in steps.
@@ -35,16 +36,12 @@ class NoduleCollector:
         self.predictions: NodulePredictions | None = None
         self._parts: list[tuple[list[str], list[str], Tensor, Tensor]] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Registers with an evaluator whose network gives :class:`NoduleOutput`."""
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._parts.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.complete)
+    def begin(self) -> None:
+        """Forgets the epoch before."""
+        self._parts.clear()
 
-    def collect(self, engine: Engine) -> None:
+    def keep(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Keeps one batch."""
-        batch: Mapping[str, Any] = engine.state.batch  # type: ignore[assignment]
-        output: Mapping[str, Any] = engine.state.output  # type: ignore[assignment]
         found: NoduleOutput = output[Keys.PRED]
         self._parts.append((batch["name"], batch["patient"], batch["label"], found.logits.detach().cpu()))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from monai.utils.enums import CommonKeys as Keys
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,6 +18,7 @@ from monai_staging.metrics.intervals import Estimate, patient_bootstrap
 from monai_staging.outputs.figures_confusion import matrix_figure
 from monai_staging.outputs.figures_pretrain import curves_figure, patches_figure
 from monai_staging.outputs.table import write_metrics
+from monai_staging.workflows.collector import EpochCollector
 from monai_staging.workflows.history import History
 from monai_staging.workflows.pretrain import Classification, PretrainTask, Restoration
 from monai_staging.workflows.pretrain_data import PretrainData
@@ -26,7 +27,7 @@ from monai_staging.workflows.pretrain_data import PretrainData
 _SHOWN = 8
 
 
-class PretrainCollector:
+class PretrainCollector(EpochCollector):
     """Collects a task's measures over an evaluator's epoch; their means are its metrics.
 
     After an epoch ``engine.state.metrics`` also holds ``score``: the task's metric, with the sign that makes more of it
@@ -42,16 +43,12 @@ class PretrainCollector:
         self.groups: NDArray[np.int64] = np.zeros(0, np.int64)
         self._parts: list[dict[str, Tensor]] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Registers with an evaluator."""
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._parts.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.complete)
+    def begin(self) -> None:
+        """Forgets the epoch before."""
+        self._parts.clear()
 
-    def collect(self, engine: Engine) -> None:
+    def keep(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Measures one batch; nothing leaves the device yet."""
-        output: Mapping[str, Any] = engine.state.output  # type: ignore[assignment]
-        batch: Mapping[str, Any] = engine.state.batch  # type: ignore[assignment]
         rows = self.task.measure(output[Keys.PRED].detach().float(), output[Keys.LABEL], output[Keys.IMAGE])
         self._parts.append({**rows, "group": batch["group"]})
 
@@ -99,17 +96,17 @@ class PretrainReport(PretrainCollector):
         self._shown: dict[str, NDArray[np.float32]] = {}
         self._predicted: list[Tensor] = []
 
-    def collect(self, engine: Engine) -> None:
+    def begin(self) -> None:
+        """Forgets the epoch before."""
+        super().begin()
+        self._predicted.clear()
+
+    def keep(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Measures one batch; keeps the first images and, of a classification, every class."""
-        super().collect(engine)
-        output: Mapping[str, Any] = engine.state.output  # type: ignore[assignment]
-        if len(self._parts) == 1:
-            self._predicted.clear()
-            if isinstance(self.task, Restoration):
-                pictures = {"original": Keys.LABEL, "corrupted": Keys.IMAGE, "restored": Keys.PRED}
-                self._shown = {
-                    name: output[key][:_SHOWN].detach().float().cpu().numpy() for name, key in pictures.items()
-                }
+        super().keep(batch, output)
+        if len(self._parts) == 1 and isinstance(self.task, Restoration):
+            pictures = {"original": Keys.LABEL, "corrupted": Keys.IMAGE, "restored": Keys.PRED}
+            self._shown = {name: output[key][:_SHOWN].detach().float().cpu().numpy() for name, key in pictures.items()}
         if isinstance(self.task, Classification):
             self._predicted.append(output[Keys.PRED].argmax(dim=1).cpu())
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from monai.utils.enums import CommonKeys as Keys
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,10 +22,11 @@ from monai_staging.outputs.segmentation import (
 )
 from monai_staging.transforms.nodule_mask import NoduleMask
 from monai_staging.transforms.nodule_views import consensus
+from monai_staging.workflows.collector import EpochCollector
 from monai_staging.workflows.segmentation_data import SegmentationData
 
 
-class SegmentationCollector:
+class SegmentationCollector(EpochCollector):
     """Collects an evaluator's probabilities; after an epoch its metrics hold ``dice``, the mean over nodules.
 
     Args:
@@ -38,16 +39,12 @@ class SegmentationCollector:
         self.mask = mask
         self._parts: list[tuple[Tensor, Tensor]] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Registers with an evaluator whose output is probabilities."""
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._parts.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.complete)
+    def begin(self) -> None:
+        """Forgets the epoch before."""
+        self._parts.clear()
 
-    def collect(self, engine: Engine) -> None:
+    def keep(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Keeps one batch."""
-        batch: Mapping[str, Any] = engine.state.batch  # type: ignore[assignment]
-        output: Mapping[str, Any] = engine.state.output  # type: ignore[assignment]
         chance: Tensor = output[Keys.PRED]
         self._parts.append((batch["nodule"], chance[:, 0].detach().float().cpu()))
 

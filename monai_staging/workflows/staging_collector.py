@@ -16,12 +16,13 @@ from torch import Tensor
 from monai_staging.errors import DataError
 from monai_staging.metrics.predictions import StagingPredictions
 from monai_staging.networks.staging import LETTERS, StagingOutput
+from monai_staging.workflows.collector import EpochCollector
 from monai_staging.workflows.staging_data import split_set
 
 logger = logging.getLogger("monai_staging.workflows")
 
 
-class StagingCollector:
+class StagingCollector(EpochCollector):
     """Collects an evaluator's predictions and writes the epoch's metrics to its state.
 
     After an epoch, ``engine.state.metrics`` holds ``score`` (minus the mean squared probability missing from the known
@@ -38,9 +39,10 @@ class StagingCollector:
         self.classes = {letter: tuple(classes[letter]) for letter in LETTERS}
         self.predictions: StagingPredictions | None = None
         self.attention: dict[str, NDArray[Any]] = {}
-        self._reset()
+        self.begin()
 
-    def _reset(self) -> None:
+    def begin(self) -> None:
+        """Forgets the epoch before."""
         self._cases: list[str] = []
         self._studies: list[str] = []
         self._truth: dict[str, list[tuple[str, ...]]] = {letter: [] for letter in LETTERS}
@@ -49,16 +51,8 @@ class StagingCollector:
         self._sets: list[Tensor] = []
         self._attention: list[Tensor] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Registers with an evaluator whose network gives :class:`StagingOutput`."""
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._reset())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.complete)
-
-    def collect(self, engine: Engine) -> None:
+    def keep(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Keeps one batch."""
-        batch: Mapping[str, Any] = engine.state.batch  # type: ignore[assignment]
-        output: Mapping[str, Any] = engine.state.output  # type: ignore[assignment]
         prediction: StagingOutput = output[Keys.PRED]
         self._cases += list(batch["case"])
         self._studies += list(batch["study"])

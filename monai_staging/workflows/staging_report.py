@@ -64,10 +64,9 @@ class StagingOutputs(StagingCollector):
         self.printer = printer
         self._shown: dict[str, _Shown] = {}
 
-    def collect(self, engine: Engine) -> None:
+    def keep(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Keeps one batch, and the images of the first cases."""
-        super().collect(engine)
-        batch: Mapping[str, Any] = engine.state.batch  # type: ignore[assignment]
+        super().keep(batch, output)
         for place, study in enumerate(batch["study"]):
             if len(self._shown) < self.attention_cases:
                 self._shown[study] = _Shown(

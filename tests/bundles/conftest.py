@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,20 +50,42 @@ def older_cohort(tiny_cohort: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_bundle() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `python -m monai.bundle` from the project's root, as a user does."""
+def run_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Runs `python -m monai.bundle` from the project's root, as a user does, in a process of its own."""
+    printed = tmp_path_factory.mktemp("printed")
+    one_thread = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    warm = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("warm_python.py"))],
+        **{"cwd": ROOT, "env": {**os.environ, **one_thread}, "text": True},
+        **{
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.DEVNULL,
+            "start_new_session": True,
+        },
+    )
+    assert warm.stdin is not None and warm.stdout is not None
 
     def run(*arguments: str | Path, folder: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ,
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlruns.db",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONWARNINGS": "ignore",
+        files = [printed / name for name in ("stdout", "stderr")]
+        request = {
+            "arguments": list(map(str, arguments)),
+            "folder": str(ROOT),
+            "environment": {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlruns.db", **one_thread},
+            "stdout": str(files[0]),
+            "stderr": str(files[1]),
         }
-        command = [sys.executable, "-m", "monai.bundle", *map(str, arguments)]
-        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
-        if check and result.returncode:
-            raise AssertionError(f"{' '.join(command)}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}")
+        warm.stdin.write(json.dumps(request) + "\n")
+        warm.stdin.flush()
+        if not select.select([warm.stdout], [], [], 600)[0]:
+            os.killpg(warm.pid, signal.SIGKILL)
+            raise AssertionError(f"{arguments}: no end after 600 seconds")
+        code = int(warm.stdout.readline())
+        result = subprocess.CompletedProcess(arguments, code, *(file.read_text() for file in files))
+        if check and code:
+            raise AssertionError(f"{arguments}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}")
         return result
 
-    return run
+    yield run
+    warm.stdin.close()
+    warm.wait(30)
