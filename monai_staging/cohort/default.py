@@ -12,7 +12,7 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monai_staging.cohort.case import Case
 from monai_staging.cohort.cohort import FILE_NAME
@@ -29,11 +29,16 @@ from monai_staging.errors import DataError
 from monai_staging.files import write_json_atomic
 from monai_staging.progress import progress
 
+if TYPE_CHECKING:
+    from monai_staging.cohort.phantom import PhantomConfig
+
 DEFAULT_PATH = "data/phantom"
 DEFAULTS: dict[str, dict[str, Any]] = {
     DEFAULT_PATH: {},
     # For the longer experiments.
     "data/phantom-240": {"patients": 240, "seed": 2, "test": 0.2},
+    # For detection: nodules and what is easily taken for one.
+    "data/phantom-luna": {"seed": 6, "test": 1 / 3, "disease": "nodules"},
 }
 """Where bundles look without being told, with what is made there if need be: arguments of `default_cohort`."""
 _SETTINGS = "default.json"
@@ -46,6 +51,8 @@ def default_cohort(
     resolution: str = "default",
     workers: int = 2,
     test: float = 0.3,
+    disease: str = "cancer",
+    subtypes: bool = False,
 ) -> Path:
     """Makes the phantom cohort in ``path`` unless it is there; gives its folder.
 
@@ -59,12 +66,17 @@ def default_cohort(
         resolution: ``default``, ``tiny`` or ``full``.
         workers: processes.
         test: fraction of the patients held out. Of 120, so many that a result can stand out from the majority's.
+        disease: ``cancer`` or ``nodules``.
+        subtypes: whether the cancers have a histological subtype.
 
     Raises:
         DataError: the folder has a default cohort of other settings, or one that was begun with other settings.
     """
     root = Path(path).resolve()
     settings = {"patients": patients, "seed": seed, "resolution": resolution, "test": test}
+    # Left out where they are as they were before there was a choice: cohorts made then are still the same.
+    settings |= {"disease": disease} if disease != "cancer" else {}
+    settings |= {"subtypes": True} if subtypes else {}
     if _is_there(root, settings):
         return root
 
@@ -87,18 +99,21 @@ def _is_there(root: Path, settings: dict[str, Any]) -> bool:
 
 
 def _make(root: Path, settings: dict[str, Any], workers: int) -> None:
+    from monai_staging.cohort.phantom import Disease, PhantomConfig, Resolution
+
     write_json_atomic(root / FOLDER / _SETTINGS, settings)
     remove_leftovers(root)
     raw = root.with_name(f".{root.name}.raw")
+    config = PhantomConfig(
+        resolution=Resolution(settings["resolution"]),
+        disease=Disease(settings.get("disease", "cancer")),
+        subtypes=settings.get("subtypes", False),
+    )
     # What a killed run left there is of no use: a patient is done, or made anew.
     shutil.rmtree(raw, ignore_errors=True)
     indices = range(settings["patients"])
     outcomes = {index: found for index in indices if (found := _read(root, index)) is not None}
-    left = [
-        _Patient(root, raw, index, settings["seed"], settings["resolution"], workers)
-        for index in indices
-        if index not in outcomes
-    ]
+    left = [_Patient(root, raw, index, settings["seed"], config, workers) for index in indices if index not in outcomes]
     done = run_in_workers(_make_patient, left, workers)
     for patient, outcome in progress(done, total=len(left), description=f"making {root.name}", unit="patient"):
         if isinstance(outcome, WorkerDied):
@@ -120,7 +135,7 @@ class _Patient:
     raw: Path
     index: int
     seed: int
-    resolution: str
+    config: PhantomConfig
     workers: int
 
 
@@ -128,13 +143,12 @@ def _make_patient(patient: _Patient) -> Outcome:
     """Renders one phantom, ingests it, notes the outcome, and removes its raw files."""
     import torch
 
-    from monai_staging.cohort.phantom import PhantomConfig, Resolution, write_phantom_study, write_tables
+    from monai_staging.cohort.phantom import write_phantom_study, write_tables
 
     threads = max(1, (os.cpu_count() or 1) // patient.workers)
     torch.set_num_threads(threads)
     raw = patient.raw / str(patient.index)
-    config = PhantomConfig(resolution=Resolution(patient.resolution))
-    truth = write_phantom_study(raw, patient.index, patient.seed, config)
+    truth = write_phantom_study(raw, patient.index, patient.seed, patient.config)
     write_tables(raw, [truth])
     plan = make_plan("phantom", raw, SourceOptions())
     tasks = [Task(job, raw, patient.root, job_digest(job, raw), threads) for job in plan.jobs]
@@ -191,5 +205,5 @@ def ensure_cohort(path: str | os.PathLike[str]) -> Path:
             return default_cohort(root, **settings)
     raise DataError(
         f"Cohort {path}: no {FILE_NAME} in it. Make one with `monai-staging ingest SOURCE RAW {path}`; only the "
-        f"phantom cohorts {' and '.join(DEFAULTS)} are made by themselves."
+        f"phantom cohorts {', '.join(DEFAULTS)} are made by themselves."
     )

@@ -11,6 +11,7 @@ from monai_staging.cohort.cohort import Cohort, load_cohort
 from monai_staging.cohort.default import default_cohort
 from monai_staging.cohort.ingest import IngestOptions, ingest
 from monai_staging.cohort.phantom import PhantomConfig, Resolution, write_phantom_tree
+from monai_staging.cohort.sources.lung_pet_ct_dx import SUBTYPES
 from monai_staging.errors import DataError
 
 SCRIPT = """
@@ -55,6 +56,20 @@ def test_killed_and_called_again_it_is_what_phantom_and_ingest_make(tmp_path: Pa
     next(root.glob("volumes/*.nii")).unlink()
     default_cohort(root, patients=3, seed=5, resolution="tiny", workers=1)
     assert content(root) == content(tmp_path / "cohort")
+
+
+def test_nodules_and_subtypes_are_made_like_cancers(tmp_path: Path) -> None:
+    root = default_cohort(tmp_path / "nodules", patients=3, seed=6, resolution="tiny", workers=1, disease="nodules")
+    cases = load_cohort(root).cases
+    assert len(cases) == 3
+    assert {lesion.kind for case in cases for lesion in case.lesions} == {"nodule"}
+    # Every scan has a mask, those without a nodule too, and no letter is known.
+    assert {len(case.lesions) for case in cases} >= {0}
+    assert all((root / (case.mask or "")).is_file() and len(case.t) == 9 for case in cases)
+    with pytest.raises(DataError, match="choose another folder"):
+        default_cohort(root, patients=3, seed=6, resolution="tiny")
+    other = default_cohort(tmp_path / "other", patients=1, seed=6, resolution="tiny", workers=1, subtypes=True)
+    assert load_cohort(other).cases[0].subtype in SUBTYPES.values()
 
 
 def test_a_cohort_of_the_user_s_is_left_as_it_is(tmp_path: Path) -> None:

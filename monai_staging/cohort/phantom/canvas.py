@@ -124,10 +124,11 @@ class Canvas:
             self.extents = {numbers[old]: box for old, box in self.extents.items()}
 
 
-def make_canvas(scanner: Scanner, scale: float) -> Canvas:
-    """An empty canvas that reaches from above the lungs to the adrenals."""
-    low = BOTTOM_MM * scale + scanner.start_mm
-    count = int((TOP_MM - BOTTOM_MM) * scale // scanner.slice_spacing_mm) + 1
+def make_canvas(scanner: Scanner, scale: float, reach_mm: tuple[float, float] = (BOTTOM_MM, TOP_MM)) -> Canvas:
+    """An empty canvas between two heights of a body of normal size: from above the lungs to the adrenals."""
+    bottom, top = reach_mm
+    low = bottom * scale + scanner.start_mm
+    count = int((top - bottom) * scale // scanner.slice_spacing_mm) + 1
     corner = -(scanner.matrix - 1) / 2 * scanner.spacing_mm
     shape = (count, scanner.matrix, scanner.matrix)
     return Canvas(

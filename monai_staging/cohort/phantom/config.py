@@ -27,6 +27,13 @@ class Resolution(str, Enum):
     FULL = "full"
 
 
+class Disease(str, Enum):
+    """What the phantoms have: a lung ``cancer`` with its spread, or ``nodules`` that nobody has staged, or none."""
+
+    CANCER = "cancer"
+    NODULES = "nodules"
+
+
 class Stream(IntEnum):
     """The independent random streams of one phantom; the values are part of what a seed means."""
 
@@ -39,6 +46,8 @@ class Stream(IntEnum):
     CLINICAL = 6
     DISTRACTORS_PLACEMENT = 7
     TEXTURE = 8
+    SUBTYPE = 9
+    VESSELS = 10
 
 
 def _weights(**weights: float) -> Mapping[str, float]:
@@ -58,9 +67,11 @@ class PhantomConfig:
         unknown_fraction: part of the letters written X in the clinical table.
         main_only_fraction: part of the letters written without their sub-category (``T2`` for T2a) or without the
         letter.
+        disease: what they have (see `Disease`). Scans for nodules show the lungs alone, in thin slices.
+        subtypes: whether each cancer has a histological subtype, which its texture and its place follow.
 
     Raises:
-        UsageError: where a weight or fraction is negative or a fraction is above one.
+        UsageError: where a weight or fraction is negative or a fraction is above one, or nodules are to have subtypes.
     """
 
     resolution: Resolution = Resolution.DEFAULT
@@ -70,10 +81,15 @@ class PhantomConfig:
     descriptor_fraction: float = 0.18
     unknown_fraction: float = 0.06
     main_only_fraction: float = 0.05
+    disease: Disease = Disease.CANCER
+    subtypes: bool = False
 
     def __post_init__(self) -> None:
         """Checks the settings; mappings become plain dictionaries so that the configuration travels to workers."""
         object.__setattr__(self, "resolution", Resolution(self.resolution))
+        object.__setattr__(self, "disease", Disease(self.disease))
+        if self.subtypes and self.disease is not Disease.CANCER:
+            raise UsageError(f"PhantomConfig: subtypes are those of cancers, found disease {self.disease.value}.")
         for name in ("t_weights", "n_weights", "m_weights"):
             weights = dict(getattr(self, name))
             object.__setattr__(self, name, weights)

@@ -7,25 +7,36 @@ import torch
 
 from monai_staging.cohort.phantom.anatomy import Anatomy
 from monai_staging.cohort.phantom.canvas import Canvas
-from monai_staging.cohort.phantom.config import PhantomConfig, Resolution
-from monai_staging.cohort.phantom.distractors import bands, fissures
+from monai_staging.cohort.phantom.config import Disease, PhantomConfig, Resolution
+from monai_staging.cohort.phantom.distractors import DistractorPlan, bands, crossings, fissures, scars, thickenings
 from monai_staging.cohort.phantom.grid import Array, smooth_noise
 from monai_staging.cohort.phantom.metastases import Fluid
-from monai_staging.cohort.phantom.place import Placed
+from monai_staging.cohort.phantom.place import Placed, Placer
 from monai_staging.cohort.phantom.render import Base, drop_thin
 from monai_staging.cohort.phantom.shapes import spicules
 from monai_staging.cohort.phantom.splat import Cloud, SliceDropper, tubes
-from monai_staging.cohort.phantom.trees import Segments, lung_trees
+from monai_staging.cohort.phantom.trees import Segments, lung_trees, overlapping
 
 VESSEL_PITCH_MM = {Resolution.TINY: 22.0, Resolution.DEFAULT: 9.0, Resolution.FULL: 8.0}
+# Thin slices show the grain, and the gaps, of what passes in thick ones.
+FISSURE_STEP_MM = {Disease.CANCER: 0.85, Disease.NODULES: 0.55}
+
+
+def grow_trees(rng: np.random.Generator, anatomy: Anatomy, config: PhantomConfig) -> tuple[Segments, Segments]:
+    """Vessels and airways, as fine as the resolution shows them."""
+    vessels, airways = lung_trees(rng, anatomy.grid, anatomy.lung, VESSEL_PITCH_MM[config.resolution])
+    if config.disease is Disease.NODULES:
+        return overlapping(vessels), overlapping(airways)
+    return vessels, airways
 
 
 def thin_things(
-    canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, band_count: int, lesions: list[Placed],
+    canvas: Canvas, placer: Placer, trees: tuple[Segments, Segments], plan: DistractorPlan, lesions: list[Placed],
     hu: dict[str, float], config: PhantomConfig,
 ) -> list[tuple[SliceDropper, float]]:  # fmt: skip
     """Everything thin in drawing order: fissures and bands, vessels and strands, airway walls, airway lumen."""
-    vessels, airways = lung_trees(rng, anatomy.grid, anatomy.lung, VESSEL_PITCH_MM[config.resolution])
+    anatomy, rng = placer.anatomy, placer.rng
+    vessels, airways = trees
     step = max(0.5, 0.75 * canvas.scanner.spacing_mm)
     scale = np.float32(canvas.scale)
 
@@ -35,10 +46,12 @@ def thin_things(
             segments.radius * scale,
         )  # fmt: skip
 
-    sheets = Cloud.join([fissures(rng, anatomy), bands(rng, anatomy, band_count)])
+    plain = fissures(rng, anatomy, FISSURE_STEP_MM[config.disease])
+    plates = bands(rng, anatomy, plan.bands)
+    sheets = Cloud.join([plain, plates, thickenings(placer, plain, plan.thickenings), scars(placer, plan.scars)])
     sheets = Cloud(canvas.to_scanner(sheets.points).astype(np.float32), sheets.volume * scale**3)
     strands = [s for placed in lesions for s in _strands(placed, rng, canvas.scale)]
-    tree = here(Segments.join([vessels, *strands]))
+    tree = here(Segments.join([vessels, crossings(placer, vessels, plan.crossings), *strands]))
     tubes_of = here(airways)
     walls = Segments(tubes_of.start, tubes_of.end, tubes_of.radius + np.clip(0.16 * tubes_of.radius, 0.5, 1.3))
     layers = [

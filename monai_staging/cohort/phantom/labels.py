@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_staging.cohort.phantom.cancer import Cancer
 from monai_staging.cohort.phantom.canvas import Canvas
 from monai_staging.cohort.phantom.config import EDITION
 from monai_staging.cohort.phantom.dicom_ct import Identity
@@ -9,10 +10,10 @@ from monai_staging.cohort.phantom.draw import box
 from monai_staging.cohort.phantom.metastases import Fluid, m_category
 from monai_staging.cohort.phantom.nodes import n_category
 from monai_staging.cohort.phantom.place import Placed
-from monai_staging.cohort.phantom.plan import ClinicalPlan
+from monai_staging.cohort.phantom.plan import ClinicalPlan, DiseasePlan
 from monai_staging.cohort.phantom.scanner import Scanner
 from monai_staging.cohort.phantom.truth import LesionTruth, PhantomTruth, recorded, true_stage
-from monai_staging.cohort.phantom.tumour import Primary
+from monai_staging.cohort.sources.lung_pet_ct_dx import SUBTYPES
 from monai_staging.tnm import Descriptor, descriptors, t_from_size
 
 
@@ -23,11 +24,8 @@ def t_category(diameter_mm: float, solid_mm: float, found: tuple[Descriptor, ...
     return t_from_size(diameter_mm, EDITION, solid_mm=part_mm, present=found, absent=absent).at_least
 
 
-def make_truth(
-    identity: Identity, canvas: Canvas, side: str, primary: Primary, lesions: list[Placed], fluids: list[Fluid],
-    scanner: Scanner, clinical: ClinicalPlan,
-) -> PhantomTruth:  # fmt: skip
-    """Measures what is in the label map and derives the labels.
+def measure(canvas: Canvas, lesions: list[Placed], fluids: list[Fluid]) -> list[LesionTruth]:
+    """Measures what is in the label map.
 
     Lesions without a voxel (smaller than one, or outside the field of view) are dropped, and the rest renumbered
     from one, in the canvas's label map too.
@@ -35,7 +33,6 @@ def make_truth(
     everything: list[Placed | Fluid] = [*lesions, *fluids]
     everything.sort(key=lambda item: item.label)
     kept = [item for item in everything if item.label in canvas.extents]
-    present = set(canvas.extents)
     canvas.renumber({item.label: number for number, item in enumerate(kept, start=1)})
     rows = []
     for number, item in enumerate(kept, start=1):
@@ -45,19 +42,38 @@ def make_truth(
         else:
             longest, solid = round(item.diameter_mm, 3), round(item.solid_diameter_mm, 3)
             rows.append(LesionTruth(number, item.kind, item.site, centre, size, longest, solid))
+    return rows
+
+
+def cancer_truth(
+    identity: Identity, canvas: Canvas, plan: DiseasePlan, cancer: Cancer, clinical: ClinicalPlan
+) -> PhantomTruth:
+    """The truth of a cancer: its lesions as measured, and the labels they give."""
+    primary = cancer.primary
+    seen = all(nodule.label in canvas.extents for nodule in primary.nodules)
+    rows = measure(canvas, cancer.lesions, cancer.fluids)
     lesion = primary.lesion
-    found = tuple(primary.descriptors)
-    if primary.nodules and primary.nodules[0].label not in present:
-        found = ()
+    found = tuple(primary.descriptors) if seen else ()
     t = t_category(lesion.diameter_mm, min(lesion.solid_diameter_mm, lesion.diameter_mm), found)
-    n = n_category([row.site for row in rows if row.kind == "node"], side)
+    n = n_category([row.site for row in rows if row.kind == "node"], plan.side)
     m = m_category([row.site for row in rows if row.kind == "metastasis"])
     letters = recorded(t, n, m, clinical)
     return PhantomTruth(
         patient=identity.patient, study=identity.study_uid, series=identity.series_uid, t=t, n=n, m=m,
         stage=true_stage(t, n, m), descriptors=tuple(d.value for d in found), age=clinical.age, sex=clinical.sex,
         smoking=clinical.smoking, recorded_t=letters[0], recorded_n=letters[1], recorded_m=letters[2],
-        recorded_stage=letters[3], lesions=tuple(rows), nuisances=_nuisances(scanner),
+        recorded_stage=letters[3], lesions=tuple(rows), nuisances=_nuisances(canvas.scanner),
+        subtype=None if plan.subtype is None else SUBTYPES[plan.subtype],
+    )  # fmt: skip
+
+
+def nodules_truth(identity: Identity, canvas: Canvas, nodules: list[Placed], clinical: ClinicalPlan) -> PhantomTruth:
+    """The truth of a scan with nodules: nobody has staged anything, so there are no letters."""
+    return PhantomTruth(
+        patient=identity.patient, study=identity.study_uid, series=identity.series_uid, t="", n="", m="", stage="",
+        descriptors=(), age=clinical.age, sex=clinical.sex, smoking=clinical.smoking, recorded_t="", recorded_n="",
+        recorded_m="", recorded_stage="", lesions=tuple(measure(canvas, nodules, [])),
+        nuisances=_nuisances(canvas.scanner),
     )  # fmt: skip
 
 

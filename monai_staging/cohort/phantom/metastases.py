@@ -12,7 +12,6 @@ from monai_staging.cohort.phantom.organs import ADRENALS
 from monai_staging.cohort.phantom.place import Placed, Placer, Vector
 from monai_staging.cohort.phantom.plan import LOBES, OTHER_SIDE, MetastasisPlan
 from monai_staging.cohort.phantom.shapes import make_shape
-from monai_staging.cohort.phantom.trees import LOBE_NAMES, lobe_index
 
 EXTRATHORACIC = ("adrenal", "liver", "bone")
 
@@ -72,9 +71,9 @@ def place_metastases(
 def _contralateral(placer: Placer, plan: MetastasisPlan, side: str, label: int, enhancement_hu: float) -> Placed:
     shape = make_shape(placer.rng, plan.diameter_mm, "smooth")
     centre = placer.in_lung(shape, list(LOBES[OTHER_SIDE[side]]), 2.0)
-    lobe = LOBE_NAMES[int(lobe_index((centre / placer.anatomy.build.scale)[None].astype(np.float32))[0])]
     diameter = shape.diameter_mm
-    return Placed(label, "metastasis", f"lung {lobe}", shape, centre, 34.0 + 0.8 * enhancement_hu, diameter, diameter)
+    site = f"lung {placer.lobe_of(centre)}"
+    return Placed(label, "metastasis", site, shape, centre, 34.0 + 0.8 * enhancement_hu, diameter, diameter)
 
 
 def _adrenal(placer: Placer, plan: MetastasisPlan, side: str, label: int, enhancement_hu: float) -> Placed:

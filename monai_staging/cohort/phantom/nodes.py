@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from monai_staging.cohort.phantom.grid import ellipsoid, paint, smooth_max
@@ -19,6 +21,7 @@ STATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]
     "10R": ((-36, -4, -22), (5, 8, 9)), "10L": ((47, 0, -22), (5, 8, 9)),
     "11R": ((-49, 6, -46), (5, 8, 9)), "11L": ((59, 10, -44), (5, 8, 9)),
 }  # fmt: skip
+LARGE = (("10", "R"), ("10", "L"), ("11", "R"), ("11", "L"), ("4", "R"), ("7", "M"))
 
 
 def station_name(plan: NodePlan) -> str:
@@ -88,6 +91,16 @@ def _make_room(placer: Placer, centre: Vector, radii: Vector, in_neck: bool) -> 
     view[...] = smooth_max(view, 1.5 - node, 7.0)
     inner = anatomy.pleura[box.slices]
     inner[...] = smooth_max(inner, 1.5 - node, 7.0)
+
+
+def place_large_nodes(placer: Placer, count: int, enhancement_hu: float) -> list[Placed]:
+    """Places nodes of 8 to 13 mm short axis at the hila and between the lungs that carry no label either."""
+    found = []
+    for _ in range(count):
+        number, side = LARGE[int(placer.rng.integers(len(LARGE)))]
+        plan = NodePlan(number, side, float(placer.rng.uniform(8.0, 13.0)), float(placer.rng.uniform(1.1, 1.6)))
+        found.append(replace(_place(placer, plan, 0, enhancement_hu), kind="distractor"))
+    return found
 
 
 def place_normal_nodes(placer: Placer, count: int, enhancement_hu: float) -> list[Placed]:

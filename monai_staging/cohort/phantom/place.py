@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from monai_staging.cohort.phantom.anatomy import Anatomy
 from monai_staging.cohort.phantom.grid import Array
 from monai_staging.cohort.phantom.shapes import Shape, sphere_directions
-from monai_staging.cohort.phantom.trees import LOBE_NAMES, lobe_index
+from monai_staging.cohort.phantom.trees import ARTERY_GATES, LOBE_NAMES, lobe_index
 
 Vector = NDArray[np.float64]
 PROBE = sphere_directions(120)
@@ -70,6 +70,17 @@ class Placer:
         scale = self.anatomy.build.scale
         return self.anatomy.grid.sample(field_mm, np.asarray(points) / scale) * np.float32(scale)
 
+    def lobe_of(self, centre: Vector) -> str:
+        """The lobe at a place of the patient's frame."""
+        return LOBE_NAMES[int(lobe_index((centre / self.anatomy.build.scale)[None].astype(np.float32))[0])]
+
+    def outwards(self, field_mm: Array, centre: Vector) -> Vector:
+        """The unit vector along which a field grows at a place."""
+        step = np.eye(3) * 4.0
+        values = self.depth(field_mm, np.concatenate([centre + step, centre - step]))
+        gradient = (values[:3] - values[3:]).astype(np.float64)
+        return gradient / max(float(np.linalg.norm(gradient)), 1e-6)
+
     def free(self, centre: Vector, radius: float) -> bool:
         """Whether a lesion here keeps clear of the others."""
         return all(np.linalg.norm(centre - other) > radius + r + 4.0 for other, r in self.taken)
@@ -103,8 +114,14 @@ class Placer:
         self.take(found, radius)
         return found
 
-    def in_lung(self, shape: Shape, lobes: Sequence[str], clearance_mm: float, near: Vector | None = None) -> Vector:
-        """A position wholly in the lobes' lung, ``clearance_mm`` from its surface where there is room for that."""
+    def in_lung(
+        self, shape: Shape, lobes: Sequence[str], clearance_mm: float, near: Vector | None = None,
+        rank: Callable[[NDArray[np.floating]], NDArray[np.floating]] | None = None,
+    ) -> Vector:  # fmt: skip
+        """A position wholly in the lobes' lung, ``clearance_mm`` from its surface where there is room for that.
+
+        Near ``near``, or at the first that will do in the order of the points' ``rank``.
+        """
         surface = PROBE * shape.radius(PROBE)[:, None]
         reach = float(np.abs(surface).max())
         thin = float(np.linalg.norm(surface, axis=1).min())
@@ -119,10 +136,39 @@ class Placer:
             distance = np.linalg.norm(deep - near, axis=1)
             deep = deep[np.argsort(np.where(distance > 12.0, distance, 1e3) + self.rng.uniform(0, 25, len(deep)))]
 
+        if rank is not None:
+            deep = deep[np.argsort(rank(deep), kind="stable")]
+
         def cost(point: Vector) -> float:
             return float(np.maximum(self.depth(self.anatomy.lung, point + surface) + clearance_mm, 0).max())
 
         return self.best(deep, cost, reach, enough=0.0)
+
+    def peripheral(self, depth_mm: float) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
+        """A rank for `in_lung` that tries places ``depth_mm`` under the chest wall first, or up to 12 mm deeper."""
+
+        def rank(points: NDArray[np.floating]) -> NDArray[np.floating]:
+            wanted = depth_mm + self.rng.uniform(0.0, 12.0, len(points))
+            return np.abs(-self.depth(self.anatomy.chest.cage, points) - wanted)
+
+        return rank
+
+    def at_hilum(self, shape: Shape, lobe: str) -> Vector:
+        """A position around the lobe's hilum, which enters the mediastinum as little as may be."""
+        anatomy = self.anatomy
+        surface = PROBE * shape.radius(PROBE)[:, None]
+        radius = float(np.linalg.norm(surface, axis=1).mean())
+        points = self.lobe_points([lobe]) * anatomy.build.scale
+        gate = np.array(ARTERY_GATES[lobe][1]) * anatomy.build.scale
+        away = np.abs(np.linalg.norm(points - gate, axis=1) - 0.7 * radius)
+        points = points[np.argsort(away + self.rng.uniform(0.0, 3.0, len(points)))]
+
+        def cost(point: Vector) -> float:
+            inside = -self.depth(anatomy.mediastinum, point + surface)
+            wall = self.depth(anatomy.chest.cage, point + surface)
+            return float(np.maximum(inside, 0).mean() + np.maximum(wall, 0).max())
+
+        return self.best(points, cost, float(np.abs(surface).max()), enough=0.3)
 
     def at_surface(
         self, shape: Shape, lobes: Sequence[str], of: Array, depth_mm: float, avoid: Array | None = None,

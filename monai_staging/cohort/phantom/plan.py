@@ -11,12 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from monai_staging.cohort.phantom.config import PhantomConfig, Stream, choose, log_uniform, random_stream
+from monai_staging.cohort.phantom.sizes import draw_size
+from monai_staging.cohort.phantom.subtypes import with_subtype
 
-# Longest (solid) diameter in mm that gives each category, 8th edition; the ends keep clear of the limits.
-SIZE_RANGE_MM = {
-    "T1mi": (3.0, 4.9), "T1a": (4.0, 9.8), "T1b": (10.3, 19.7), "T1c": (20.4, 29.6),
-    "T2a": (30.6, 39.5), "T2b": (40.6, 49.4), "T3": (50.8, 69.2), "T4": (71.0, 90.0),
-}  # fmt: skip
 LOBES = {"R": {"RUL": 0.5, "RML": 0.1, "RLL": 0.4}, "L": {"LUL": 0.55, "LLL": 0.45}}
 # Descriptors that raise T whatever the size, each of them visible.
 DESCRIPTORS = {
@@ -24,10 +21,6 @@ DESCRIPTORS = {
     "T3": {"chest_wall": 0.5, "same_lobe_nodule": 0.5},
     "T4": {"other_lobe_nodule": 0.5, "mediastinum": 0.5},
 }
-DESCRIPTOR_SIZE_MM = {
-    "pleura": (12.0, 29.0), "main_bronchus": (16.0, 29.0), "chest_wall": (18.0, 48.0),
-    "same_lobe_nodule": (12.0, 45.0), "other_lobe_nodule": (12.0, 45.0), "mediastinum": (25.0, 65.0),
-}  # fmt: skip
 OTHER_SIDE = {"R": "L", "L": "R"}
 ORGANS = {"adrenal": 0.34, "liver": 0.33, "bone": 0.33}
 
@@ -67,6 +60,9 @@ class DiseasePlan:
     extra_nodule_mm: float | None
     nodes: tuple[NodePlan, ...]
     metastases: tuple[MetastasisPlan, ...]
+    subtype: str | None = None  # A, B, E or G as `subtypes` has them; then zone and core follow it
+    zone: str | None = None  # central or peripheral
+    core: str | None = None  # none, necrosis or cavity; drawn on placing where nothing is said
 
 
 @dataclass(frozen=True)
@@ -90,37 +86,14 @@ def plan_disease(seed: int, index: int, config: PhantomConfig) -> DiseasePlan:
     descriptor = None
     if t_main in DESCRIPTORS and rng.random() < config.descriptor_fraction:
         descriptor = choose(rng, DESCRIPTORS[t_main])
-    t, texture, diameter, solid = _size(rng, t_main, descriptor)
+    t, texture, diameter, solid = draw_size(rng, t_main, descriptor)
     if diameter > 40 and lobe == "RML":
         lobe = "RUL"  # The middle lobe is too thin for it.
     extra = log_uniform(rng, 7.0, 16.0) if descriptor in ("same_lobe_nodule", "other_lobe_nodule") else None
-    return DiseasePlan(
+    plan = DiseasePlan(
         t, n, m, side, lobe, texture, margin, diameter, solid, descriptor, extra, _nodes(rng, n, side), _spread(rng, m)
     )
-
-
-def _size(rng: np.random.Generator, t_main: str, descriptor: str | None) -> tuple[str, str, float, float]:
-    """Category by size, texture, longest diameter and longest solid diameter (mm)."""
-    if descriptor is not None:
-        diameter = log_uniform(rng, *DESCRIPTOR_SIZE_MM[descriptor])
-        return t_main, "solid", diameter, diameter
-    sub = {"T1": ("T1a", "T1b", "T1c"), "T2": ("T2a", "T2b")}.get(t_main, (t_main,))
-    t = sub[int(rng.integers(len(sub)))]
-    texture = "part_solid" if rng.random() < {"T1": 0.24, "T2": 0.08}.get(t_main, 0.0) else "solid"
-    if t == "T1a":
-        draw = rng.random()
-        if draw < 0.1:
-            total = log_uniform(rng, 31.5, 42.0)  # Pure ground glass is T1a above 30 mm only.
-            return t, "ground_glass", total, 0.0
-        if draw < 0.2:
-            t, texture = "T1mi", "part_solid"
-    solid = log_uniform(rng, *SIZE_RANGE_MM[t])
-    if texture == "solid":
-        return t, texture, solid, solid
-    # A solid part of at most 5 mm is T1mi up to 30 mm in all, and a lone small one would be lost in its ground glass.
-    solid = max(solid, 5.4) if t == "T1a" else solid
-    total = solid * rng.uniform(1.4, 2.2) + 2.0
-    return t, texture, float(np.clip(total, 8.0, 29.0) if t == "T1mi" else min(total, 60.0)), solid
+    return with_subtype(random_stream(seed, index, Stream.SUBTYPE), t_main, plan) if config.subtypes else plan
 
 
 def _nodes(rng: np.random.Generator, n: str, side: str) -> tuple[NodePlan, ...]:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from monai_staging.cohort.phantom.config import PhantomConfig, Resolution, Stream, choose, log_uniform, random_stream
+from monai_staging.cohort.phantom.config import (
+    Disease,
+    PhantomConfig,
+    Resolution,
+    Stream,
+    choose,
+    log_uniform,
+    random_stream,
+)
 
 # Slice spacings in mm and how often they occur.
 SLICE_SPACING_MM = {
@@ -18,6 +27,14 @@ SLICE_SPACING_MM = {
     },
     Resolution.TINY: {"5.0": 0.7, "6.0": 0.3},
 }  # fmt: skip
+# The same of scans for nodules; none is thicker than 2.5 mm in LUNA16.
+THIN_SPACING_MM = {
+    Resolution.DEFAULT: {"1.25": 0.3, "1.5": 0.3, "2.0": 0.4},
+    Resolution.FULL: {"0.6": 0.1, "0.75": 0.1, "1.0": 0.2, "1.25": 0.3, "2.0": 0.2, "2.5": 0.1},
+    Resolution.TINY: {"4.0": 1.0},
+}
+LUNGS_MATRIX = {Resolution.DEFAULT: 320, Resolution.FULL: 512, Resolution.TINY: 112}
+LUNGS_MARGIN_MM = 15.0
 # Attenuation in HU per contrast phase.
 PHASES = {
     "none": {"artery": 41, "vein": 40, "pulmonary": 40, "heart": 38, "muscle": 52, "liver": 56, "spleen": 47,
@@ -79,8 +96,12 @@ def draw_scanner(seed: int, index: int, config: PhantomConfig) -> Scanner:
     rng = random_stream(seed, index, Stream.SCANNER)
     wanted_fov = rng.uniform(325.0, 400.0)
     spacing = rng.uniform(0.6, 1.0)
-    slice_spacing = float(choose(rng, SLICE_SPACING_MM[config.resolution]))
-    if config.resolution is Resolution.TINY:
+    nodules = config.disease is Disease.NODULES
+    slice_spacing = float(choose(rng, (THIN_SPACING_MM if nodules else SLICE_SPACING_MM)[config.resolution]))
+    if nodules:
+        matrix = LUNGS_MATRIX[config.resolution]  # the pixels follow when it is aimed at the lungs
+        spacing = wanted_fov / matrix
+    elif config.resolution is Resolution.TINY:
         matrix = 112
         spacing = wanted_fov / matrix
     elif config.resolution is Resolution.FULL:
@@ -106,6 +127,23 @@ def draw_scanner(seed: int, index: int, config: PhantomConfig) -> Scanner:
         motion_mm=float(rng.uniform(1.0, 4.0)) if rng.random() < 0.25 else 0.0,
         enhancement=float(rng.uniform(0.8, 1.15)),
     )
+
+
+def aim_at_lungs(scanner: Scanner, lungs_mm: NDArray[np.floating]) -> Scanner:
+    """The scanner with a field of view just wider than the lungs, which lie near its middle.
+
+    Args:
+        scanner: as drawn; where it has the patient lie becomes a small offset of the lungs.
+        lungs_mm: points (N, 3) of the lungs in the patient's frame.
+    """
+    c, s = rotation(scanner)
+    x, y = lungs_mm[:, 0], lungs_mm[:, 1]
+    seen = np.stack([c * x - s * y, s * x + c * y])
+    low, high = seen.min(axis=1), seen.max(axis=1)
+    aside = np.array(scanner.offset_mm) / 2
+    field = float((high - low).max()) + 2 * LUNGS_MARGIN_MM
+    dx, dy = (float(value) for value in aside - (low + high) / 2)
+    return replace(scanner, spacing_mm=round(field / scanner.matrix, 6), offset_mm=(round(dx, 6), round(dy, 6)))
 
 
 def rotation(scanner: Scanner) -> tuple[float, float]:

@@ -16,22 +16,25 @@ import psutil
 import torch
 
 from monai_staging.cohort.phantom.anatomy import GRID_STEP_MM, Anatomy, build_anatomy
+from monai_staging.cohort.phantom.cancer import place_cancer
 from monai_staging.cohort.phantom.canvas import Canvas, make_canvas
-from monai_staging.cohort.phantom.config import PhantomConfig, Stream, random_stream
+from monai_staging.cohort.phantom.config import Disease, PhantomConfig, Stream, random_stream
 from monai_staging.cohort.phantom.dicom_ct import CTWriter, Identity
 from monai_staging.cohort.phantom.dicom_masks import write_rtstruct, write_seg
 from monai_staging.cohort.phantom.distractors import place_small, plan_distractors
-from monai_staging.cohort.phantom.draw import draw_slices, mark, mark_fluid, paint, thin_things
-from monai_staging.cohort.phantom.labels import make_truth
-from monai_staging.cohort.phantom.metastases import place_metastases
-from monai_staging.cohort.phantom.nodes import place_nodes, place_normal_nodes
-from monai_staging.cohort.phantom.place import Placer
+from monai_staging.cohort.phantom.draw import draw_slices, grow_trees, mark, mark_fluid, paint, thin_things
+from monai_staging.cohort.phantom.labels import cancer_truth, nodules_truth
+from monai_staging.cohort.phantom.metastases import Fluid
+from monai_staging.cohort.phantom.nodes import place_large_nodes, place_normal_nodes
+from monai_staging.cohort.phantom.nodules import place_nodules, plan_nodules
+from monai_staging.cohort.phantom.place import Placed, Placer
 from monai_staging.cohort.phantom.plan import plan_clinical, plan_disease
 from monai_staging.cohort.phantom.render import Finish
-from monai_staging.cohort.phantom.scanner import draw_scanner
+from monai_staging.cohort.phantom.scanner import aim_at_lungs, draw_scanner
+from monai_staging.cohort.phantom.trees import Segments
 from monai_staging.cohort.phantom.truth import PhantomTruth
-from monai_staging.cohort.phantom.tumour import place_primary
 
+AROUND_LUNGS_MM = 10.0  # what a scan of the lungs alone shows above and below them, in a body of normal size
 # A patient's folder, its truth or a table of the tree, on its way to its name.
 _TEMPORARY = re.compile(r"\.(\d+)\.tmp\.(PH-\d+-\d+(\.json)?|clinical\.csv|lesions\.csv)")
 
@@ -55,6 +58,11 @@ def configuration_digest(config: PhantomConfig) -> str:
     """Short digest of a configuration: phantoms of different configurations get different UIDs."""
     values = asdict(config)
     values["resolution"] = config.resolution.value
+    values["disease"] = config.disease.value
+    # Settings that came later: where they are as before, so are the UIDs.
+    for name, before in (("disease", Disease.CANCER.value), ("subtypes", False)):
+        if values[name] == before:
+            del values[name]
     return hashlib.sha256(repr(sorted((k, str(v)) for k, v in values.items())).encode()).hexdigest()[:12]
 
 
@@ -76,24 +84,46 @@ def render_phantom(index: int, seed: int, config: PhantomConfig) -> Phantom:
 
 
 def _render(index: int, seed: int, config: PhantomConfig) -> Phantom:
-    plan, clinical = plan_disease(seed, index, config), plan_clinical(seed, index, config)
+    clinical = plan_clinical(seed, index, config)
+    identity = Identity(seed, index, configuration_digest(config), clinical.age, clinical.sex)
     scanner = draw_scanner(seed, index, config)
     hu = scanner.attenuation
     anatomy = build_anatomy(seed, index, clinical.sex, hu, GRID_STEP_MM[config.resolution])
     placer = Placer(anatomy, random_stream(seed, index, Stream.PLACEMENT))
-    primary = place_primary(placer, plan, hu["lesion"])
-    nodes = place_nodes(placer, plan.nodes, 2 + len(primary.nodules), hu["lesion"])
-    first = 2 + len(primary.nodules) + len(nodes)
-    metastases, fluids = place_metastases(placer, plan.metastases, plan.side, first, hu)
-    lesions = [primary.lesion, *primary.nodules, *nodes, *metastases]
+    if config.disease is Disease.NODULES:
+        trees = grow_trees(random_stream(seed, index, Stream.VESSELS), anatomy, config)
+        nodules = place_nodules(placer, plan_nodules(seed, index), trees, hu["lesion"])
+        lungs = placer.lung_points
+        scanner = aim_at_lungs(scanner, lungs * np.float32(anatomy.build.scale))
+        reach = (float(lungs[:, 2].min()) - AROUND_LUNGS_MM, float(lungs[:, 2].max()) + AROUND_LUNGS_MM)
+        canvas = make_canvas(scanner, anatomy.build.scale, reach)
+        _draw(canvas, placer, nodules, [], trees, hu, seed, index, config)
+        truth = nodules_truth(identity, canvas, nodules, clinical)
+    else:
+        plan = plan_disease(seed, index, config)
+        cancer = place_cancer(placer, plan, hu)
+        canvas = make_canvas(scanner, anatomy.build.scale)
+        _draw(canvas, placer, cancer.lesions, cancer.fluids, None, hu, seed, index, config)
+        truth = cancer_truth(identity, canvas, plan, cancer, clinical)
+    return Phantom(identity, anatomy, canvas, truth, Finish(random_stream(seed, index, Stream.NOISE), anatomy, canvas))
 
-    harmless = plan_distractors(seed, index)
-    rng = random_stream(seed, index, Stream.DISTRACTORS_PLACEMENT)
-    others = Placer(anatomy, rng, list(placer.taken))
+
+def _draw(
+    canvas: Canvas, placer: Placer, lesions: list[Placed], fluids: list[Fluid],
+    trees: tuple[Segments, Segments] | None, hu: dict[str, float], seed: int, index: int, config: PhantomConfig,
+) -> None:  # fmt: skip
+    """Draws the anatomy, its distractors and the lesions, and writes the lesions into the label map.
+
+    Vessels and airways are those of ``trees``, or grow here, from the distractors' stream.
+    """
+    anatomy = placer.anatomy
+    harmless = plan_distractors(seed, index, config.disease)
+    others = Placer(anatomy, random_stream(seed, index, Stream.DISTRACTORS_PLACEMENT), list(placer.taken))
     small = place_small(others, harmless) + place_normal_nodes(others, harmless.nodes, hu["lesion"])
-
-    canvas = make_canvas(scanner, anatomy.build.scale)
-    draw_slices(canvas, anatomy, thin_things(canvas, anatomy, rng, harmless.bands, lesions, hu, config))
+    small += place_large_nodes(others, harmless.large_nodes, hu["lesion"])
+    if trees is None:
+        trees = grow_trees(others.rng, anatomy, config)
+    draw_slices(canvas, anatomy, thin_things(canvas, others, trees, harmless, lesions, hu, config))
     texture = random_stream(seed, index, Stream.TEXTURE)
     for placed in [*small, *reversed(lesions)]:
         paint(canvas, placed, texture)
@@ -101,9 +131,6 @@ def _render(index: int, seed: int, config: PhantomConfig) -> Phantom:
         mark(canvas, placed)
     for fluid in fluids:
         mark_fluid(canvas, anatomy, fluid)
-    identity = Identity(seed, index, configuration_digest(config), clinical.age, clinical.sex)
-    truth = make_truth(identity, canvas, plan.side, primary, lesions, fluids, scanner, clinical)
-    return Phantom(identity, anatomy, canvas, truth, Finish(random_stream(seed, index, Stream.NOISE), anatomy, canvas))
 
 
 def remove_leftovers(out: str | Path) -> None:
@@ -122,7 +149,7 @@ def write_phantom_study(
     out: str | Path, index: int, seed: int = 0, config: PhantomConfig | None = None
 ) -> PhantomTruth:
     """Writes phantom ``index``: ``<out>/<patient>/CT/*.dcm`` and its lesions, SEG for even and RTSTRUCT for odd
-    indexes.
+    indexes; neither for a scan without a lesion.
 
     The patient's folder appears whole or not at all; one that is there already is replaced.
 
@@ -145,9 +172,9 @@ def write_phantom_study(
             for k, hu in enumerate(phantom.slices()):
                 writer.write(k, hu)
         names = [(lesion.label, f"{lesion.label} {lesion.kind} {lesion.site}") for lesion in phantom.truth.lesions]
-        if index % 2:
+        if index % 2 and names:
             write_rtstruct(temporary / "RTSTRUCT" / "lesions.dcm", names, writer)
-        else:
+        elif names:
             write_seg(temporary / "SEG" / "lesions.dcm", names, writer)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)

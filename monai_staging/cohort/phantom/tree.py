@@ -121,7 +121,7 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def write_tables(out: str | Path, truths: Sequence[PhantomTruth]) -> None:
     """Writes ``clinical.csv`` (letters as recorded, some of them X) and ``lesions.csv`` (RAS mm)."""
-    clinical = [
+    clinical: list[tuple[object, ...]] = [
         (
             t.patient,
             t.age,
@@ -136,6 +136,10 @@ def write_tables(out: str | Path, truths: Sequence[PhantomTruth]) -> None:
         )
         for t in truths
     ]
+    columns: tuple[str, ...] = CLINICAL_COLUMNS
+    if any(t.subtype is not None for t in truths):
+        columns = (*columns, "subtype")
+        clinical = [(*row, t.subtype or "") for row, t in zip(clinical, truths, strict=True)]
     lesions = [
         (
             t.patient, t.series, row.label, row.kind, row.site, *row.center_mm, *row.size_mm,
@@ -144,5 +148,5 @@ def write_tables(out: str | Path, truths: Sequence[PhantomTruth]) -> None:
         )
         for t in truths for row in t.lesions
     ]  # fmt: skip
-    write_text_atomic(Path(out) / "clinical.csv", _csv(CLINICAL_COLUMNS, clinical))
+    write_text_atomic(Path(out) / "clinical.csv", _csv(columns, clinical))
     write_text_atomic(Path(out) / "lesions.csv", _csv(LESION_COLUMNS, lesions))

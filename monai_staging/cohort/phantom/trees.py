@@ -52,6 +52,15 @@ class Segments:
         return Segments(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("start", "end", "radius")))
 
 
+def overlapping(segments: Segments) -> Segments:
+    """The pieces, wide ones so long at both ends that no gap is left where they meet at an angle."""
+    along = segments.end - segments.start
+    length = np.linalg.norm(along, axis=1)
+    reach = np.where(segments.radius > 1.2, 0.5 * segments.radius, 0.0) / np.maximum(length, 1e-3)
+    more = reach[:, None].astype(np.float32) * along
+    return Segments(segments.start - more, segments.end + more, segments.radius)
+
+
 def fissure_height(y: Array, left: Array | bool) -> Array:
     """Height of the oblique fissure at a depth ``y`` (mm)."""
     return np.where(left, 1.18 * y - 27.0, 1.10 * y - 33.0).astype(np.float32)

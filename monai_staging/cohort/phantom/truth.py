@@ -18,7 +18,8 @@ class LesionTruth:
 
     Attributes:
         label: its value in the label map, its segment number and its ROI number.
-        kind: ``primary``, ``nodule`` (a further malignant nodule of the same lung), ``node`` or ``metastasis``.
+        kind: ``primary``, ``nodule`` (a further malignant nodule of the same lung, or one of no known nature), ``node``
+            or ``metastasis``.
         site: lobe, station or organ.
         center_mm: centre of its box, RAS mm.
         size_mm: extents of its box along the world's axes, mm.
@@ -40,7 +41,8 @@ class PhantomTruth:
     """Everything known of one phantom.
 
     ``t``, ``n`` and ``m`` are the true categories; ``recorded_t`` and so on what the clinical table says, which
-    may be less. ``nuisances`` describes the scan.
+    may be less; all are empty where nothing was staged. ``nuisances`` describes the scan; ``subtype`` is the histology
+    where the phantoms have one.
     """
 
     patient: str
@@ -62,10 +64,14 @@ class PhantomTruth:
     nuisances: dict[str, float | str]
     edition: str = EDITION
     prefix: str = PREFIX
+    subtype: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
+        """As plain data; ``subtype`` only where there is one."""
+        document = asdict(self)
+        if self.subtype is None:
+            del document["subtype"]
+        return document
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> PhantomTruth:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monai_staging.cohort.phantom.grid import Array, inside
+from monai_staging.cohort.phantom.grid import inside
 from monai_staging.cohort.phantom.place import Placed, Placer, Vector
 from monai_staging.cohort.phantom.plan import LOBES, DiseasePlan
 from monai_staging.cohort.phantom.shapes import Shape, make_shape
@@ -42,7 +42,7 @@ def place_primary(placer: Placer, plan: DiseasePlan, enhancement_hu: float) -> P
     radius = plan.diameter_mm / 2
     if plan.descriptor == "pleura":
         centre = placer.at_surface(shape, [lobe], -anatomy.chest.cage, 0.80 * radius, avoid=anatomy.mediastinum)
-        tag = _outwards(placer, anatomy.chest.cage, centre)
+        tag = placer.outwards(anatomy.chest.cage, centre)
     elif plan.descriptor == "chest_wall":
         centre = placer.at_surface(shape, [lobe], -anatomy.chest.cage, 0.12 * radius, avoid=anatomy.mediastinum)
     elif plan.descriptor == "mediastinum":
@@ -55,14 +55,18 @@ def place_primary(placer: Placer, plan: DiseasePlan, enhancement_hu: float) -> P
         centre = (end + side * 3.0) * anatomy.build.scale + side * radius * 0.4
         placer.take(centre, radius)
         _collapse(placer, lobe)
+    elif plan.zone == "central":
+        centre = placer.at_hilum(shape, lobe)
     else:
         # A small tumour that touches the pleura would be T2: it keeps clear.
-        centre = placer.in_lung(shape, [lobe], 3.5 if plan.diameter_mm <= 31 else 0.5)
+        clearance = 3.5 if plan.diameter_mm <= 31 else 0.5
+        rank = placer.peripheral(radius + clearance) if plan.zone == "peripheral" else None
+        centre = placer.in_lung(shape, [lobe], clearance, rank=rank)
     hu = float(rng.uniform(26.0, 42.0)) + enhancement_hu * float(rng.uniform(0.6, 1.3))
     core, solid = _inside(rng, plan, shape, hu)
     if plan.texture != "solid":
         hu = float(rng.uniform(-640.0, -520.0))
-    site = LOBE_NAMES[int(lobe_index((centre / anatomy.build.scale)[None].astype(np.float32))[0])]
+    site = placer.lobe_of(centre)
     lesion = Placed(
         1, "primary", site, shape, centre, hu, shape.diameter_mm, solid, core,
         spiculated=plan.margin == "spiculated" and plan.texture != "ground_glass" and plan.diameter_mm >= 8, tag=tag,
@@ -73,9 +77,10 @@ def place_primary(placer: Placer, plan: DiseasePlan, enhancement_hu: float) -> P
         lobes = [lobe] if same else [name for name in LOBES[plan.side] if name != lobe]
         extra = make_shape(rng, plan.extra_nodule_mm, "lobulated")
         where = placer.in_lung(extra, lobes, 2.5, near=centre if same else None)
-        name = LOBE_NAMES[int(lobe_index((where / anatomy.build.scale)[None].astype(np.float32))[0])]
         diameter = extra.diameter_mm
-        nodules.append(Placed(2, "nodule", name, extra, where, 35.0 + enhancement_hu, diameter, diameter))
+        nodules.append(
+            Placed(2, "nodule", placer.lobe_of(where), extra, where, 35.0 + enhancement_hu, diameter, diameter)
+        )
     return Primary(lesion, tuple(nodules), FOUND[plan.descriptor] if plan.descriptor else ())
 
 
@@ -86,10 +91,18 @@ def _inside(
     if plan.texture == "ground_glass":
         return None, 0.0
     if plan.texture == "part_solid":
-        part = make_shape(rng, plan.solid_diameter_mm, "smooth")
-        room = max(0.0, float(shape.radius(np.eye(3)).min()) - plan.solid_diameter_mm / 2 - 1.0)
-        offset = rng.uniform(-0.5, 0.5, 3) * room
+        part, offset = solid_part(rng, plan.solid_diameter_mm, shape)
         return (part, offset, hu), part.diameter_mm
+    if plan.core == "none":
+        return None, shape.diameter_mm
+    if plan.core == "cavity":
+        part = shape.scaled(float(rng.uniform(0.40, 0.62)))
+        offset = rng.uniform(-0.15, 0.15, 3) * plan.diameter_mm / 2
+        return (part, offset, float(rng.uniform(-930.0, -830.0))), shape.diameter_mm
+    if plan.core == "necrosis":
+        part = shape.scaled(float(rng.uniform(0.45, 0.65)))
+        offset = rng.uniform(-0.1, 0.1, 3) * plan.diameter_mm / 2
+        return (part, offset, float(rng.uniform(4.0, 18.0))), shape.diameter_mm
     if plan.diameter_mm > 35 and rng.random() < 0.6:
         part = shape.scaled(float(rng.uniform(0.35, 0.6)))
         value = -850.0 if rng.random() < 0.15 else float(rng.uniform(12.0, 24.0))
@@ -97,12 +110,11 @@ def _inside(
     return None, shape.diameter_mm
 
 
-def _outwards(placer: Placer, field: Array, centre: Vector) -> Vector:
-    """The unit vector along which a field grows at a place."""
-    step = np.eye(3) * 4.0
-    values = placer.depth(field, np.concatenate([centre + step, centre - step]))
-    gradient = (values[:3] - values[3:]).astype(np.float64)
-    return gradient / max(float(np.linalg.norm(gradient)), 1e-6)
+def solid_part(rng: np.random.Generator, diameter_mm: float, shape: Shape) -> tuple[Shape, Vector]:
+    """The solid part of a part-solid lesion of this shape, and where it lies in it (mm from its centre)."""
+    part = make_shape(rng, diameter_mm, "smooth")
+    room = max(0.0, float(shape.radius(np.eye(3)).min()) - diameter_mm / 2 - 1.0)
+    return part, rng.uniform(-0.5, 0.5, 3) * room
 
 
 def _collapse(placer: Placer, lobe: str) -> None:

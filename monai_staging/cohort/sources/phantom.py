@@ -68,7 +68,9 @@ class TableAnnotator:
             rejections.append(
                 Rejection(series.patient, series.study, series.series, LESION_WITHOUT_REGION, found, files)
             )
-        return Annotation(self.lesions, mask if self.regions else None, tuple(rejections))
+        # The table has every lesion of the tree: a scan without a row has none, and its mask is empty.
+        known = self.regions or not self.lesions
+        return Annotation(self.lesions, mask if known else None, tuple(rejections))
 
 
 def plan(raw: Path, options: SourceOptions) -> Plan:
