@@ -82,7 +82,8 @@ def run_comparison(comparison: Comparison, options: ExperimentOptions, tell: Cal
     try:
         parent.log_tags(_tags(comparison, digest))
         parent.log_params(_params(comparison))
-        run_id = run_identity(out, uri)["run_id"]
+        # An arm that is not nested stays so: a busy machine is waited for.
+        run_id = run_identity(out, uri, wait_s=60)["run_id"]
         if run_id is None:
             logger.warning("MLflow: no server has the parent run yet; arms are tagged with the comparison, not nested")
         workers = options.workers or default_workers()

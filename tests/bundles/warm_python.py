@@ -11,7 +11,6 @@ import json
 import os
 import runpy
 import sys
-import traceback
 import warnings
 from typing import Any
 
@@ -39,7 +38,8 @@ def run(request: dict[str, Any]) -> int:
             print(error.code, file=sys.stderr)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
-        traceback.print_exc()
+        # As the interpreter would: a run that is open is ended by a hook there.
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
         return 1
     return 0
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import SimpleITK
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import pdist
@@ -76,6 +76,7 @@ def test_longest_on_a_slice_of_every_pair(
 
 @settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(3, 9))
+@example(1, 3)
 def test_perpendicular_of_many_lines(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)
     plane = rng.random((size, size)) < rng.choice([0.3, 0.7, 0.95])
@@ -89,14 +90,18 @@ def test_perpendicular_of_many_lines(seed: int, size: int) -> None:
     for a, b in np.argwhere(apart > apart.max() - TIE_MM):
         along = (points[b] - points[a]) / apart[a, b]
         across = np.array([-along[1], along[0]])
-        stations = np.linspace((points @ along).min(), (points @ along).max(), 2001)
+        corners = points @ along
+        stations = np.concatenate([np.linspace(corners.min(), corners.max(), 2001), corners])
         high, low = np.full(len(stations), -np.inf), np.full(len(stations), np.inf)
         for contour in contours:
             for start, end in itertools.pairwise(contour):
                 u, v = np.array([start, end]) @ along, np.array([start, end]) @ across
-                own = (stations >= u.min()) & (stations <= u.max())
-                if u[0] != u[1]:
-                    level = v[0] + (stations[own] - u[0]) / (u[1] - u[0]) * (v[1] - v[0])
+                own = (stations >= u.min() - 1e-9) & (stations <= u.max() + 1e-9)
+                # An edge that runs across is met as a whole, by the line along it.
+                levels = [v[0], v[1]]
+                if abs(u[0] - u[1]) > 1e-9:
+                    levels = [v[0] + (stations[own] - u[0]) / (u[1] - u[0]) * (v[1] - v[0])]
+                for level in levels:
                     high[own], low[own] = np.maximum(high[own], level), np.minimum(low[own], level)
         best = max(best, np.max(high - low))
     # Lines drawn at intervals miss the longest by a little, and never find a longer one.

@@ -122,7 +122,8 @@ def test_what_always_holds(degrees, spacing, origin, seed) -> None:
     affine[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() * spacing
     affine[:3, 3] = origin
     found = measure_lesion(mask, affine, hu)
-    assert 0 < found.volume_mm3 < found.voxel_volume_mm3
+    # The mesh cuts corners off, and fills a few in.
+    assert 0 < found.volume_mm3 < 1.05 * found.voxel_volume_mm3
     assert 0 < found.perpendicular_mm <= found.axial_diameter_mm <= found.diameter_3d_mm
     assert found.solid_diameter_mm is None or 0 < found.solid_diameter_mm <= found.diameter_3d_mm
     solid_mm = found.solid_diameter_mm or 0.0
