@@ -68,19 +68,22 @@ class SegmentationLoss(nn.Module):
             arXiv:1706.05721).
         soft: learn the share of the readers who include a voxel rather than what half of them agree on.
         beta: see there.
+        pooled: count overlap over all patches of a batch rather than in each by itself, so that what is wrongly taken
+            in a patch without any foreground costs overlap too.
 
     Raises:
         UsageError: no such loss.
     """
 
-    def __init__(self, loss: str = "dice_ce", soft: bool = False, beta: float = 0.6) -> None:
+    def __init__(self, loss: str = "dice_ce", soft: bool = False, beta: float = 0.6, pooled: bool = False) -> None:
         super().__init__()
         if loss not in LOSSES:
             raise UsageError(f"SegmentationLoss: one of {', '.join(LOSSES)} is needed, found {loss!r}")
         self.soft = soft
-        base: _Loss = DiceCELoss(sigmoid=True, smooth_nr=_SMOOTH, smooth_dr=_SMOOTH)
+        common: dict[str, Any] = {"sigmoid": True, "smooth_nr": _SMOOTH, "smooth_dr": _SMOOTH, "batch": pooled}
+        base: _Loss = DiceCELoss(**common)
         if loss == "tversky":
-            base = TverskyLoss(sigmoid=True, alpha=1 - beta, beta=beta, smooth_nr=_SMOOTH, smooth_dr=_SMOOTH)
+            base = TverskyLoss(alpha=1 - beta, beta=beta, **common)
         self.loss = DeepSupervisionLoss(base)
 
     def forward(self, prediction: SegmentationOutput, share: Tensor) -> Tensor:

@@ -114,6 +114,9 @@ def test_the_loss_is_monais_at_every_level() -> None:
     torch.testing.assert_close(SegmentationLoss()(output_of(logits, 2), share), 1.75 * expected)
     soft = DiceCELoss(sigmoid=True, smooth_nr=1, smooth_dr=1)(logits, share)
     torch.testing.assert_close(SegmentationLoss(soft=True)(output_of(logits), share), soft)
+    together = DiceCELoss(sigmoid=True, smooth_nr=1, smooth_dr=1, batch=True)(logits, hard)
+    torch.testing.assert_close(SegmentationLoss(pooled=True)(output_of(logits), share), together)
+    assert not torch.isclose(together, expected)
     with pytest.raises(UsageError, match="dice_ce, tversky is needed, found 'focal'"):
         SegmentationLoss("focal")
 

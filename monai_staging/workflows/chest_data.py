@@ -1,0 +1,276 @@
+"""Whole scans of a cohort for segmentation: which lesions are the target, patches to learn from, scans to look at."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from monai_staging.cohort import load_cohort
+from monai_staging.cohort.case import Case
+from monai_staging.cohort.cohort import PARTS
+from monai_staging.cohort.lesion_groups import check_groups, lesion_group
+from monai_staging.cohort.lesions import Part
+from monai_staging.cohort.privacy import case_name, load_key, study_names
+from monai_staging.cohort.volume import read_mask, read_volume
+from monai_staging.errors import DataError, UsageError
+from monai_staging.files import atomic_path, cache_folder
+from monai_staging.progress import progress
+from monai_staging.transforms.chest_view import ChestViews
+from monai_staging.transforms.grid import Affine, Grid, plan_grid
+from monai_staging.transforms.loading import map_file
+from monai_staging.transforms.lung_mask import lung_bound
+from monai_staging.transforms.resample import resample
+
+logger = logging.getLogger("monai_staging.workflows")
+
+TARGET = ("primary", "nodule")
+"""Lesion groups that are outlined: what lies in the lung."""
+LESION_POINTS, BACKGROUND_POINTS = 256, 2048
+"""Places to draw patches from, of each lesion and of the surroundings of the lungs."""
+_VERSION = 1  # of those places
+
+
+@dataclass(frozen=True)
+class ChestCase:
+    """A scan.
+
+    Attributes:
+        name: of the study, without identity.
+        patient: likewise.
+        image: the volume's file.
+        mask: the mask's file; ``None`` where nothing is to be compared with.
+        labels: of the target's lesions in the mask, primary tumours first.
+        edition: of TNM.
+    """
+
+    name: str
+    patient: str
+    image: Path
+    mask: Path | None
+    labels: tuple[int, ...]
+    edition: str
+
+    def reference(self) -> list[Part]:
+        """The target's lesions, primary tumours first; none where there is no mask."""
+        if self.mask is None:
+            return []
+        from scipy import ndimage
+
+        values, _ = read_mask(self.mask)
+        boxes = ndimage.find_objects(values)
+        found = []
+        for label in self.labels:
+            box = boxes[label - 1] if label <= len(boxes) else None
+            if box is None:
+                raise DataError(f"Case {self.name}: lesion {label} has no voxel in the mask {self.mask.name}.")
+            i, j, k = (int(span.start) for span in box)
+            found.append(Part((i, j, k), values[box] == label))
+        return found
+
+
+def chest_cases(
+    dataset_dir: str | os.PathLike[str],
+    part: str | Sequence[str],
+    groups: Sequence[str] = TARGET,
+    limit: int | None = None,
+    outlined: bool = True,
+) -> list[ChestCase]:
+    """The scans of one or several parts of a cohort.
+
+    Args:
+        dataset_dir: the cohort's folder.
+        part: ``training``, ``validation``, ``test`` or several.
+        groups: lesion groups that are the target, see :data:`monai_staging.cohort.lesion_groups.LESION_GROUPS`.
+        limit: at most so many, for quick tries.
+        outlined: leave out scans in which a lesion of the target has no outline, or which have no mask at all; without,
+            outlines are not looked at.
+
+    Raises:
+        DataError: no scan is left.
+        UsageError: an unknown part or group.
+    """
+    cohort = load_cohort(dataset_dir)
+    wanted = set(check_groups(groups))
+    parts = (part,) if isinstance(part, str) else tuple(part)
+    if unknown := [name for name in parts if name not in PARTS]:
+        raise UsageError(f"Cohort {cohort.name}: a part is one of {', '.join(PARTS)}; found {unknown[0]!r}.")
+    key = load_key(cohort.root)
+    names = dict(zip(map(id, cohort.cases), study_names(cohort.cases, key), strict=True))
+    cases = [case for name in parts for case in cohort.parts[name]]
+    found = []
+    for case in cases:
+        labels = _labels(case, wanted) if outlined else ()
+        if labels is not None:
+            mask = cohort.mask_path(case) if outlined else None
+            name, patient = names[id(case)], case_name(case.patient, key)
+            found.append(ChestCase(name, patient, cohort.image_path(case), mask, labels, case.edition))
+    if len(found) < len(cases):
+        logger.warning(
+            "Cohort %s: %d of %d scans of %s are left out: not every lesion of %s is outlined in a mask.",
+            *(cohort.name, len(cases) - len(found), len(cases), " + ".join(parts), " + ".join(groups)),
+        )
+    if not found:
+        raise DataError(f"Cohort {cohort.name}: part {' + '.join(parts)} needs an outlined scan at least; found none.")
+    return found[:limit]
+
+
+def _labels(case: Case, groups: set[str]) -> tuple[int, ...] | None:
+    """Of the target's lesions, primary tumours first; ``None`` where they are not known."""
+    if case.mask is None:
+        return None
+    lesions = [lesion for lesion in case.lesions if lesion_group(lesion.kind, lesion.site) in groups]
+    labels = [lesion.label for lesion in sorted(lesions, key=lambda lesion: lesion.kind != "primary")]
+    known = tuple(label for label in labels if label is not None)
+    return known if len(known) == len(labels) else None
+
+
+class ChestPatches(Dataset[dict[str, Any]]):
+    """Random patches of whole scans, a part of them with a lesion; a patch costs a patch, not a volume.
+
+    A patch with a lesion has a random voxel of one in it, each lesion being as likely as the others of its scan; the
+    others lie around a random place near the lungs. Where these are is looked up once a scan and kept in a cache. Draws
+    come from torch's global generator.
+
+    Args:
+        cases: scans with masks.
+        views: spacing and windows.
+        size: voxels of a patch along x, y, z.
+        count: patches a scan and epoch.
+        lesion_fraction: of the patches.
+        reach: how far from its place a patch's centre may be, as a part of the patch's size.
+        cache: folder, see :func:`monai_staging.files.cache_folder`.
+
+    Returns:
+        ``image`` (C, *size) and ``share`` (1, *size), of each voxel the part that is lesion, both uint8 of 0 to 255.
+
+    Raises:
+        UsageError: a setting out of range.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[ChestCase],
+        views: ChestViews,
+        size: Sequence[int] = (64, 64, 40),
+        count: int = 2,
+        lesion_fraction: float = 0.6,
+        reach: float = 0.3,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if len(size) != 3 or min(size) < 1 or count < 1 or not 0 <= lesion_fraction <= 1 or not 0 <= reach <= 0.5:
+            raise UsageError(
+                "ChestPatches: three sizes and a count of at least 1, a fraction of 0 to 1 and a reach of 0 to 0.5 are "
+                f"needed; found {list(size)}, {count}, {lesion_fraction} and {reach}"
+            )
+        self.cases = list(cases)
+        self.views = views
+        self.size = (int(size[0]), int(size[1]), int(size[2]))
+        self.count = count
+        self.lesion_fraction = lesion_fraction
+        self.extent_mm = 2 * reach * np.asarray(size) * np.asarray(views.spacing_mm)
+        folder = cache_folder(cache) / "chest"
+        self.places = [
+            places_to_draw(case, folder) for case in progress(self.cases, description="looking for lungs", unit="scan")
+        ]
+
+    def __len__(self) -> int:
+        return len(self.cases) * self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        place = index % len(self.cases)
+        case, (lesions, elsewhere) = self.cases[place], self.places[place]
+        chance, which, point, *jitter = torch.rand(6).tolist()
+        # Without the last bit a float32 just below 1 may become 1 when multiplied.
+        which, point = min(which, 1 - 1e-6), min(point, 1 - 1e-6)
+        with_lesion = bool(len(lesions)) and chance < self.lesion_fraction
+        points = lesions[int(which * len(lesions))] if with_lesion else elsewhere
+        center = points[int(point * len(points))] + (np.asarray(jitter) - 0.5) * self.extent_mm
+        return {**self.read(case, center), "case": case.name}
+
+    def read(self, case: ChestCase, center_mm: npt.NDArray[np.floating[Any]]) -> dict[str, Tensor]:
+        """The patch around a point (RAS mm)."""
+        assert case.mask is not None
+        array, affine = map_file(case.image)
+        x, y, z = (float(value) for value in center_mm)
+        grid = plan_grid(array.shape, affine, self.views.spacing_mm, self.size, (x, y, z))
+        image = self.views.windows(resample(array, affine, grid)[None])
+        labels, mask_affine = map_file(case.mask, mask=True)
+        share = _share(labels, mask_affine, grid, case.labels)
+        return {"image": _stored(image), "share": _stored(share[None])}
+
+
+def _share(labels: npt.NDArray[Any], affine: Affine, grid: Grid, wanted: Sequence[int]) -> Tensor:
+    """(X, Y, Z), of each voxel of a grid the part that some labels of a mask make up; read where the grid lies."""
+    ends = np.stack(np.meshgrid(*[(-1, length) for length in grid.size], indexing="ij"), axis=-1).reshape(-1, 3)
+    to_mask = np.linalg.inv(affine) @ grid.affine
+    corners = ends @ to_mask[:3, :3].T + to_mask[:3, 3]
+    low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
+    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 2, labels.shape)
+    if (high <= low).any():
+        return torch.zeros(grid.size)
+    box = labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    moved = affine.copy()
+    moved[:3, 3] += affine[:3, :3] @ low
+    chosen = np.isin(box, wanted)
+    return resample(chosen.view(np.uint8), moved, grid, pad_value=0.0) if chosen.any() else torch.zeros(grid.size)
+
+
+def _stored(values: Tensor) -> Tensor:
+    return values.mul(255).round_().to(torch.uint8).contiguous()
+
+
+Places = tuple[list[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+def places_to_draw(case: ChestCase, folder: Path) -> Places:
+    """Points of each lesion of a scan and points around its lungs, (N, 3) RAS mm; from the cache or looked for now."""
+    files = [path.stat() for path in (case.image, case.mask) if path is not None]
+    identity = [_VERSION, case.image.stem, list(case.labels), [[file.st_size, file.st_mtime_ns] for file in files]]
+    path = folder / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]}.npz"
+    try:
+        with np.load(path) as kept:
+            return [kept[f"lesion_{label}"] for label in case.labels], kept["elsewhere"]
+    except (OSError, ValueError, KeyError):
+        lesions, elsewhere = _look(case)
+    try:
+        with atomic_path(path) as temporary:
+            names = [f"lesion_{label}" for label in case.labels]
+            arrays: dict[str, Any] = dict(zip(names, lesions, strict=True))
+            np.savez(temporary, elsewhere=elsewhere, **arrays)
+    except OSError as error:
+        logger.warning("%s cannot be written (%s): lungs are looked for each time.", path, error.strerror)
+    return lesions, elsewhere
+
+
+def _look(case: ChestCase) -> Places:
+    volume = read_volume(case.image)
+    try:
+        lungs = lung_bound(volume.array, volume.affine)
+    except DataError as error:
+        raise DataError(f"Case {case.name}: {error}") from None
+    draw = np.random.default_rng(len(volume.array))
+    lesions = [
+        _some(np.argwhere(part.mask) + part.corner, LESION_POINTS, volume.affine, draw) for part in case.reference()
+    ]
+    return lesions, _some(np.argwhere(lungs.bound), BACKGROUND_POINTS, lungs.grid.affine, draw)
+
+
+def _some(
+    indices: npt.NDArray[np.int64], count: int, affine: Affine, draw: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """So many voxels' centres at most, in RAS mm."""
+    chosen = indices if len(indices) <= count else draw.choice(indices, count, replace=False)
+    points: npt.NDArray[np.float32] = (chosen @ affine[:3, :3].T + affine[:3, 3]).astype(np.float32)
+    return points

@@ -1,0 +1,119 @@
+"""A network over a whole scan in windows that overlap, only where a bound says that something can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from monai.data.utils import compute_importance_map, dense_patch_slices
+from torch import Tensor
+
+from monai_staging.errors import DataError, UsageError
+from monai_staging.workflows.inferers import AutocastInferer
+
+MIRRORS = {1: (), 2: (0,), 4: (0, 1), 8: (0, 1, 2)}
+"""Number of views to the axes that are mirrored in them."""
+
+
+class BoundedWindowInferer(AutocastInferer):
+    """Windows with Gaussian weights over a scan, as those of MONAI's ``SlidingWindowInferer(mode="gaussian")``.
+
+    Windows without a voxel of the bound are left out. Within the bound the log-odds are MONAI's, to rounding; beyond
+    it, where the remaining windows reach, some that MONAI averages over are missing. Besides the scan there are two
+    scalar volumes of its size and one batch of windows in memory.
+
+    Args:
+        device: where the network runs, see :class:`~monai_staging.workflows.inferers.AutocastInferer`; the scan stays
+            where it is.
+        size: voxels of a window along each axis; a shorter scan makes shorter windows.
+        overlap: of neighbouring windows, as a part of a window.
+        batch_size: windows at a time.
+        views: 1, 2, 4 or 8: log-odds are averaged over mirror images along no, the first, the first two or all axes.
+        amp: see ``AutocastInferer``.
+
+    Raises:
+        UsageError: a setting out of range.
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device,
+        size: Sequence[int] = (96, 96, 56),
+        overlap: float = 0.25,
+        batch_size: int = 2,
+        views: int = 1,
+        amp: bool | str = "auto",
+    ) -> None:
+        super().__init__(device, amp)
+        if min(size) < 1 or not 0 <= overlap < 1 or batch_size < 1:
+            raise UsageError(
+                "BoundedWindowInferer: sizes and batches of at least 1 and an overlap of 0 to below 1 are needed; "
+                f"found {list(size)}, {batch_size} and {overlap}"
+            )
+        if views not in MIRRORS:
+            raise UsageError(f"BoundedWindowInferer: views must be 1, 2, 4 or 8; found {views}")
+        self.size = tuple(int(length) for length in size)
+        self.overlap = overlap
+        self.batch_size = batch_size
+        self.mirrors = MIRRORS[views]
+
+    def windows(self, bound: Tensor) -> list[tuple[slice, ...]]:
+        """The windows of a scan that have a voxel of its bound, bool ``(*spatial)``."""
+        shape = tuple(bound.shape)
+        size = [min(own, length) for own, length in zip(self.size, shape, strict=True)]
+        # A scan of one window has no step.
+        step = [
+            own if own == length else max(1, int(own * (1 - self.overlap)))
+            for own, length in zip(size, shape, strict=True)
+        ]
+        return [window for window in dense_patch_slices(shape, size, step) if bool(bound[window].any())]
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Probabilities ``(1, 1, *spatial)`` of a scan ``(1, C, *spatial)``, 0 where no window is.
+
+        Args:
+            inputs: one scan.
+            network: windows ``(B, C, *size)`` to log-odds ``(B, 1, *size)``.
+            args: for the network.
+            kwargs: ``bound``, bool ``(*spatial)``, all of the scan where it is left out; the rest is the network's.
+
+        Raises:
+            DataError: more than one scan, or a bound of another shape.
+        """
+        shape = inputs.shape[2:]
+        bound: Tensor = kwargs.pop("bound", None)
+        if bound is None:
+            bound = torch.ones(shape, dtype=torch.bool, device=inputs.device)
+        if len(inputs) != 1 or bound.shape != shape:
+            raise DataError(
+                "BoundedWindowInferer: one scan at a time with a bound of its size is needed; found "
+                f"{tuple(inputs.shape)} and {tuple(bound.shape)}"
+            )
+        windows = self.windows(bound)
+        total = torch.zeros(shape, device=inputs.device)
+        weights = torch.zeros(shape, device=inputs.device)
+        if windows:
+            size = tuple(part.stop - part.start for part in windows[0])
+            importance = compute_importance_map(size, mode="gaussian", device=inputs.device)
+        for start in range(0, len(windows), self.batch_size):
+            chosen = windows[start : start + self.batch_size]
+            batch = torch.stack([inputs[0][(slice(None), *window)] for window in chosen]).to(self.device)
+            found = self._seen(batch, network, *args, **kwargs).to(inputs.device)
+            for window, logits in zip(chosen, found[:, 0], strict=True):
+                total[window] += logits * importance
+                weights[window] += importance
+        nowhere = weights == 0
+        return total.div_(weights).sigmoid_().masked_fill_(nowhere, 0.0)[None, None]
+
+    def _seen(self, batch: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+        """Mean log-odds over the mirror images."""
+        total: Tensor | None = None
+        choices = list(product((False, True), repeat=len(self.mirrors)))
+        for choice in choices:
+            axes = [2 + axis for axis, mirrored in zip(self.mirrors, choice, strict=True) if mirrored]
+            logits = super().__call__(batch.flip(axes), network, *args, **kwargs).float().flip(axes)
+            total = logits if total is None else total.add_(logits)
+        assert total is not None
+        return total.div_(len(choices))

@@ -1,0 +1,62 @@
+"""What a network sees of a chest: a part of the scan on the scan's own grid of one spacing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from monai_staging.errors import UsageError
+from monai_staging.transforms.chest_view import ChestViews
+from monai_staging.transforms.grid import plan_grid
+from monai_staging.transforms.lung_mask import lung_bound
+from monai_staging.transforms.resample import resample
+from monai_staging.transforms.windows import HUWindows
+
+SHAPE = (110, 90, 50)
+AFFINE = np.array([[-3.5, 0, 0, 180.0], [0, -3.5, 0, 160.0], [0, 0, 6.0, -140.0], [0, 0, 0, 1.0]])
+SPACING_MM = (3.0, 3.0, 4.0)
+
+
+@pytest.fixture(scope="module")
+def hu() -> np.ndarray:
+    """A block of tissue with two lungs, and noise."""
+    hu = np.full(SHAPE, -1000, np.int16)
+    hu[15:-15, 15:-15] = 40
+    hu[22:48, 25:60, 10:40] = hu[-48:-22, 25:60, 10:40] = -850
+    return hu + np.random.default_rng(0).integers(-20, 20, SHAPE).astype(np.int16)
+
+
+def test_the_view_is_a_part_of_the_whole_scan_on_its_grid(hu: np.ndarray) -> None:
+    view = ChestViews(SPACING_MM, ["lung"])(hu, AFFINE)
+    whole = plan_grid(SHAPE, AFFINE, SPACING_MM)
+    first = (np.array(view.grid.origin_mm) - whole.origin_mm) / SPACING_MM
+    np.testing.assert_allclose(first, np.rint(first), atol=1e-6)
+    start = np.rint(first).astype(int)
+    box = tuple(slice(low, low + size) for low, size in zip(start, view.grid.size, strict=True))
+    expected = HUWindows(["lung"])(resample(hu, AFFINE, whole)[None])[(slice(None), *box)]
+    torch.testing.assert_close(view.image, expected, atol=1e-4, rtol=0)
+    assert view.bound.shape == view.grid.size and view.image.shape == (1, *view.grid.size)
+    # All of the bound, and no more of the scan than its box.
+    everything = lung_bound(hu, AFFINE).on(whole)
+    assert view.bound.sum() == everything.sum() and view.bound.float().mean() > 0.5
+    assert np.prod(view.grid.size) < 0.7 * np.prod(whole.size)
+
+
+def test_a_view_has_a_least_size(hu: np.ndarray) -> None:
+    size = (140, 60, 100)
+    view = ChestViews(SPACING_MM, ["lung"], smallest=size)(hu, AFFINE)
+    assert all(own >= least for own, least in zip(view.grid.size, size, strict=True))
+    whole = plan_grid(SHAPE, AFFINE, SPACING_MM)
+    assert view.grid.size[2] == 100 > whole.size[2]
+    beyond = float(HUWindows(["lung"])(torch.full((1, 1), -1024.0)))
+    assert (view.image[..., -1] == beyond).all()
+    smaller = ChestViews(SPACING_MM, ["lung"])(hu, AFFINE)
+    assert view.bound.sum() == smaller.bound.sum()
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(UsageError, match="three lengths"):
+        ChestViews((1.0, 1.0, 0.0))
+    with pytest.raises(UsageError, match="three sizes"):
+        ChestViews(smallest=(0, 1, 1))

@@ -1,0 +1,155 @@
+"""Whole scans of a cohort: which are used, and patches of them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monai_staging.cohort import load_cohort
+from monai_staging.cohort.case import Case, Lesion
+from monai_staging.cohort.cohort import Cohort, mask_name, volume_name
+from monai_staging.cohort.lesions import lesion_of_part, part_of_mask
+from monai_staging.cohort.volume import Volume, read_mask, write_mask, write_volume
+from monai_staging.errors import DataError, UsageError
+from monai_staging.tnm.categories import categories
+from monai_staging.transforms.chest_view import ChestViews
+from monai_staging.workflows import chest_data
+from monai_staging.workflows.chest_data import ChestPatches, chest_cases
+
+SHAPE = (72, 60, 40)
+AFFINE = np.array([[-4.5, 0, 0, 160.0], [0, -4.5, 0, 130.0], [0, 0, 7.0, -140.0], [0, 0, 0, 1.0]])
+VIEWS = ChestViews((3.0, 3.0, 5.0), ["lung"])
+SIZE = (24, 24, 16)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three chests: a tumour and a nodule, a node as well, and one whose tumour nobody outlined."""
+    root = tmp_path_factory.mktemp("chests")
+    boxes = {1: ((14, 20, 15), (24, 30, 22)), 2: ((50, 30, 25), (53, 33, 27)), 3: ((34, 28, 20), (38, 32, 24))}
+    kinds = {1: ("nodule", "LUL"), 2: ("primary", "RUL"), 3: ("node", "7")}
+    cases = []
+    for number, labels in enumerate(((1, 2), (1, 2, 3), (2,))):
+        hu = np.full(SHAPE, -1000, np.int16)
+        hu[6:-6, 6:-6] = 40
+        hu[10:32, 12:46, 5:34] = hu[-32:-10, 12:46, 5:34] = -850
+        mask = np.zeros(SHAPE, np.uint8)
+        for label in labels:
+            low, high = boxes[label]
+            mask[tuple(slice(*pair) for pair in zip(low, high, strict=True))] = label
+        hu[mask > 0] = 40
+        series = f"1.2.{number}"
+        write_volume(root / volume_name(series), Volume(hu, AFFINE))
+        write_mask(root / mask_name(series), mask, AFFINE)
+        lesions = [
+            lesion_of_part(part_of_mask(mask == label), AFFINE, kind=kinds[label][0], label=label, site=kinds[label][1])
+            for label in labels
+        ]
+        if number == 2:
+            lesions = [replace(lesion, label=None) for lesion in lesions]
+        unknown = {letter: categories(letter, "8") for letter in "tnm"}
+        files = {"image": volume_name(series), "mask": mask_name(series)}
+        cases.append(
+            Case(f"p{number}", f"1.1.{number}", series, **files, lesions=tuple(lesions), **unknown, edition="8")
+        )
+    Cohort(root, "chests", "test", training=tuple(cases)).save()
+    return root
+
+
+def test_the_target_is_what_lies_in_the_lung(cohort: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        first, second = chest_cases(cohort, "training")
+    assert "1 of 3 scans of training are left out" in caplog.text
+    assert first.labels == second.labels == (2, 1)  # the primary first
+    tumour, nodule = second.reference()
+    mask, _ = read_mask(second.mask)
+    for part, label in ((tumour, 2), (nodule, 1)):
+        drawn = np.zeros(SHAPE, dtype=bool)
+        drawn[part.box] = part.mask
+        np.testing.assert_array_equal(drawn, mask == label)
+    assert not first.name.startswith("p") and first.name != second.name
+    assert chest_cases(cohort, "training", groups=["midline node"])[1].labels == (3,)
+    everything = chest_cases(cohort, ["training", "test"], outlined=False)
+    assert len(everything) == 3 and everything[0].reference() == [] and everything[0].labels == ()
+    assert len(chest_cases(cohort, "training", limit=1)) == 1
+
+
+def test_what_cannot_be_used_is_refused(cohort: Path) -> None:
+    with pytest.raises(DataError, match="part test needs an outlined scan"):
+        chest_cases(cohort, "test")
+    with pytest.raises(UsageError, match="a part is one of"):
+        chest_cases(cohort, "tests")
+    with pytest.raises(UsageError, match="lesion group"):
+        chest_cases(cohort, "training", groups=["tumour"])
+    broken = replace(chest_cases(cohort, "training")[0], labels=(9,))
+    with pytest.raises(DataError, match="lesion 9 has no voxel"):
+        broken.reference()
+    for settings in ({"size": (0, 1, 1)}, {"count": 0}, {"lesion_fraction": 1.1}, {"reach": 0.6}):
+        with pytest.raises(UsageError, match="ChestPatches"):
+            ChestPatches([], VIEWS, **settings)
+
+
+def test_patches_are_balanced_and_repeatable(cohort: Path, tmp_path: Path) -> None:
+    cases = chest_cases(cohort, "training")
+    patches = ChestPatches(cases, VIEWS, SIZE, count=30, lesion_fraction=1.0, reach=0.3, cache=tmp_path)
+    assert len(patches) == 60
+    torch.manual_seed(3)
+    drawn = [patches[index] for index in range(len(patches))]
+    assert all(item["image"].shape == (1, *SIZE) and item["image"].dtype == torch.uint8 for item in drawn)
+    shares = torch.stack([item["share"] for item in drawn])
+    assert shares.shape == (60, 1, *SIZE) and (shares.flatten(1).amax(dim=1) > 127).all()
+    # Each lesion is as likely as the other, however small it is.
+    voxel_mm3, small_mm3 = 3.0 * 3.0 * 5.0, 27 / 1.5 * 4.5 * 4.5 * 7.0
+    of_the_small = (shares.float().sum(dim=(1, 2, 3, 4)) / 255 * voxel_mm3 < 1.1 * small_mm3).float().mean()
+    assert 0.3 < of_the_small < 0.7
+    torch.manual_seed(3)
+    assert torch.equal(patches[0]["image"], drawn[0]["image"])
+    none = ChestPatches(cases, VIEWS, SIZE, count=30, lesion_fraction=0.0, cache=tmp_path)
+    assert sum(bool(none[index]["share"].any()) for index in range(60)) < 60
+
+
+def test_a_patch_is_where_the_scan_is(cohort: Path, tmp_path: Path) -> None:
+    (case, _) = chest_cases(cohort, "training")
+    patches = ChestPatches([case], VIEWS, SIZE, cache=tmp_path)
+    lesion: Lesion = next(one for one in load_cohort(cohort).training[0].lesions if one.kind == "primary")
+    item = patches.read(case, np.array(lesion.center_mm))
+    mass = item["share"][0].float() / 255
+    middle = torch.stack(torch.meshgrid(*map(torch.arange, SIZE), indexing="ij")).float()
+    center = (middle * mass).sum(dim=(1, 2, 3)) / mass.sum()
+    np.testing.assert_allclose(center.numpy(), (np.array(SIZE) - 1) / 2, atol=0.3)
+    assert float(mass.sum()) * 45.0 == pytest.approx(np.prod(lesion.size_mm), rel=0.15)
+    assert item["image"][0][tuple(size // 2 for size in SIZE)] > item["image"].float().mean()
+    far = patches.read(case, np.array([1000.0, 0.0, 0.0]))
+    assert not far["share"].any() and far["image"].unique().numel() == 1
+
+
+def test_lungs_are_looked_for_once(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = chest_cases(cohort, "training")
+    first = ChestPatches(cases, VIEWS, SIZE, cache=tmp_path).places
+    files = sorted((tmp_path / "chest").iterdir())
+    assert len(files) == 2
+    files[0].write_bytes(b"damaged")  # and made again
+    looked = []
+    monkeypatch.setattr(
+        chest_data, "lung_bound", lambda *args, own=chest_data.lung_bound: looked.append(1) or own(*args)
+    )
+    again = ChestPatches(cases, VIEWS, SIZE, cache=tmp_path).places
+    assert len(looked) == 1
+    for (lesions, elsewhere), (other_lesions, other_elsewhere) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(elsewhere, other_elsewhere)
+        assert all(np.array_equal(one, other) for one, other in zip(lesions, other_lesions, strict=True))
+    no_folder = tmp_path / "file"
+    no_folder.write_text("")
+    assert len(ChestPatches(cases[:1], VIEWS, SIZE, cache=no_folder).places) == 1
+
+
+def test_a_scan_without_lungs_is_named(cohort: Path, tmp_path: Path) -> None:
+    (case, _) = chest_cases(cohort, "training")
+    write_volume(tmp_path / "solid.nii", Volume(np.zeros(SHAPE, np.int16), AFFINE))
+    with pytest.raises(DataError, match=rf"Case {case.name}: Lungs: a chest CT"):
+        ChestPatches([replace(case, image=tmp_path / "solid.nii")], VIEWS, SIZE, cache=tmp_path)
