@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--width", default=1.0, type=float)
     parser.add_argument("--pyramid", action="store_true")
     parser.add_argument("--spacing_mm", type=json.loads, help="of the training, as [1.5,1.5,2.5]")
-    parser.add_argument("--window", type=json.loads, help="voxels, as [96,96,56]")
+    parser.add_argument("--window", type=json.loads, help="voxels, as [128,128,96]")
     parser.add_argument("--overlap", type=float)
     parser.add_argument("--threads", default=2, type=int)
     parser.add_argument("--out", type=Path, help="JSON file")
@@ -110,7 +110,7 @@ def build_ways(settings: dict[str, Any]) -> dict[str, Way]:
         build_segmenter(**names, spatial_dims=3, in_channels=len(settings["windows"])), settings["weights"]
     )
     fast = fast.eval().to(memory_format=torch.channels_last_3d)
-    views = ChestViews(settings["spacing_mm"], settings["windows"], settings["window"])
+    views = ChestViews(settings["spacing_mm"], settings["windows"])
     parts = LesionParts(settings["threshold"], settings["smallest_mm3"])
     size, overlap = settings["window"], settings["overlap"]
     # What everybody does with a network unless told otherwise.

@@ -85,7 +85,7 @@ def chest_figure(
     *,
     subtitle: str = "",
 ) -> Path:
-    """The scans of the highest, the middle and the lowest Dice, a row each.
+    """The scans of the highest, the middle and the lowest Dice, a row each; of a few scans all in one row.
 
     Args:
         path: the PNG to write.
@@ -94,10 +94,11 @@ def chest_figure(
         subtitle: what the data is.
     """
     order = np.argsort(-np.nan_to_num(np.asarray(scores), nan=-1.0), kind="stable")
-    count = min(SHOWN, len(order))
-    middle = max(0, (len(order) - count) // 2)
-    rows = {"best": order[:count], "median": order[middle : middle + count], "worst": order[-count:]}
-    with figure_file(path, 2.4 * SHOWN + 0.3, 9.2) as figure:
+    middle = max(0, (len(order) - SHOWN) // 2)
+    rows = {"best": order[:SHOWN], "median": order[middle : middle + SHOWN], "worst": order[-SHOWN:]}
+    if len(order) <= SHOWN:
+        rows = {"best first": order}
+    with figure_file(path, 2.4 * SHOWN + 0.3, 2.6 * len(rows) + 1.4) as figure:
         grid = figure.subplots(len(rows), SHOWN, squeeze=False)
         for line, (title, chosen) in zip(grid, rows.items(), strict=True):
             for axes in line:

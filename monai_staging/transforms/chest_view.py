@@ -42,27 +42,22 @@ class ChestViews:
     Args:
         spacing_mm: along x, y, z.
         windows: HU windows, see :class:`~monai_staging.transforms.windows.HUWindows`.
-        smallest: the view has so many voxels along each axis at least, with air beyond the scan.
         margin_mm: see :func:`~monai_staging.transforms.lung_mask.lung_bound`.
 
     Raises:
-        UsageError: a spacing or a size that is not positive.
+        UsageError: a spacing that is not positive.
     """
 
     def __init__(
         self,
         spacing_mm: Sequence[float] = SPACING_MM,
         windows: Sequence[str | Sequence[float]] = ("lung", "mediastinum"),
-        smallest: Sequence[int] = (1, 1, 1),
         margin_mm: float = MARGIN_MM,
     ) -> None:
-        if len(spacing_mm) != 3 or min(spacing_mm) <= 0 or len(smallest) != 3 or min(smallest) < 1:
-            raise UsageError(
-                f"ChestViews: three lengths and three sizes above 0 are needed; found {spacing_mm} and {smallest}"
-            )
+        if len(spacing_mm) != 3 or min(spacing_mm) <= 0:
+            raise UsageError(f"ChestViews: three lengths above 0 mm are needed; found {spacing_mm}")
         self.spacing_mm = (float(spacing_mm[0]), float(spacing_mm[1]), float(spacing_mm[2]))
         self.windows = HUWindows(windows)
-        self.smallest = np.asarray(smallest, dtype=int)
         self.margin_mm = float(margin_mm)
 
     def __call__(self, volume: Array | torch.Tensor, affine: Affine) -> ChestView:
@@ -87,8 +82,4 @@ class ChestViews:
         faces = np.asarray(lungs.grid.origin_mm) + (ends.T + [[-0.5], [0.5]]) * np.asarray(lungs.grid.spacing_mm)
         first, last = np.floor((faces[0] - origin) / spacing), np.ceil((faces[1] - origin) / spacing)
         first, last = np.maximum(first, 0).astype(int), np.minimum(last, np.asarray(whole.size) - 1).astype(int)
-        size = np.maximum(last - first + 1, self.smallest)
-        first -= (size - (last - first + 1)) // 2
-        # Rather the scan than air beyond it.
-        first = np.clip(first, 0, np.maximum(np.asarray(whole.size) - size, 0))
-        return Grid(*(tuple(values.tolist()) for values in (size, spacing, origin + first * spacing)))
+        return Grid(*(tuple(values.tolist()) for values in (last - first + 1, spacing, origin + first * spacing)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
@@ -13,6 +14,8 @@ from torch import Tensor
 from monai_staging.errors import DataError, UsageError
 from monai_staging.workflows.inferers import AutocastInferer
 
+MULTIPLE = 8
+"""Of a window's sizes: networks halve them three times."""
 MIRRORS = {1: (), 2: (0,), 4: (0, 1), 8: (0, 1, 2)}
 """Number of views to the axes that are mirrored in them."""
 
@@ -20,14 +23,16 @@ MIRRORS = {1: (), 2: (0,), 4: (0, 1), 8: (0, 1, 2)}
 class BoundedWindowInferer(AutocastInferer):
     """Windows with Gaussian weights over a scan, as those of MONAI's ``SlidingWindowInferer(mode="gaussian")``.
 
-    Windows without a voxel of the bound are left out. Within the bound the log-odds are MONAI's, to rounding; beyond
-    it, where the remaining windows reach, some that MONAI averages over are missing. Besides the scan there are two
-    scalar volumes of its size and one batch of windows in memory.
+    Along each axis windows are made as long as a scan wants it: over 180 voxels three of 96 with a quarter of overlap
+    look at 288, but three of 72 at 216. Windows
+    without a voxel of the bound are left out. Within the bound the log-odds are those that MONAI has with windows of
+    :meth:`window_size`, to rounding; beyond it, where the remaining windows reach, some that MONAI averages over are
+    missing. Besides the scan there are two scalar volumes of its size and one batch of windows in memory.
 
     Args:
         device: where the network runs, see :class:`~monai_staging.workflows.inferers.AutocastInferer`; the scan stays
             where it is.
-        size: voxels of a window along each axis; a shorter scan makes shorter windows.
+        size: largest window, voxels along each axis.
         overlap: of neighbouring windows, as a part of a window.
         batch_size: windows at a time.
         views: 1, 2, 4 or 8: log-odds are averaged over mirror images along no, the first, the first two or all axes.
@@ -40,9 +45,9 @@ class BoundedWindowInferer(AutocastInferer):
     def __init__(
         self,
         device: str | torch.device,
-        size: Sequence[int] = (96, 96, 56),
+        size: Sequence[int] = (128, 128, 96),
         overlap: float = 0.25,
-        batch_size: int = 2,
+        batch_size: int = 1,
         views: int = 1,
         amp: bool | str = "auto",
     ) -> None:
@@ -59,16 +64,26 @@ class BoundedWindowInferer(AutocastInferer):
         self.batch_size = batch_size
         self.mirrors = MIRRORS[views]
 
+    def window_size(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Voxels of a scan's windows along each axis: those that see the fewest voxels in all."""
+        return tuple(self._fitted(length, largest) for length, largest in zip(shape, self.size, strict=True))
+
     def windows(self, bound: Tensor) -> list[tuple[slice, ...]]:
         """The windows of a scan that have a voxel of its bound, bool ``(*spatial)``."""
         shape = tuple(bound.shape)
-        size = [min(own, length) for own, length in zip(self.size, shape, strict=True)]
-        # A scan of one window has no step.
-        step = [
-            own if own == length else max(1, int(own * (1 - self.overlap)))
-            for own, length in zip(size, shape, strict=True)
-        ]
-        return [window for window in dense_patch_slices(shape, size, step) if bool(bound[window].any())]
+        size = self.window_size(shape)
+        steps = [self._step(own) for own in size]
+        return [window for window in dense_patch_slices(shape, size, steps) if bool(bound[window].any())]
+
+    def _fitted(self, length: int, largest: int) -> int:
+        if length <= largest:
+            return length
+        # From half of the largest on: what a window does not see around a voxel is missing.
+        choices = [largest, *range(-(-largest // (2 * MULTIPLE)) * MULTIPLE, largest, MULTIPLE)]
+        return min(choices, key=lambda own: ((1 + math.ceil((length - own) / self._step(own))) * own, -own))
+
+    def _step(self, size: int) -> int:
+        return max(1, int(size * (1 - self.overlap)))
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Probabilities ``(1, 1, *spatial)`` of a scan ``(1, C, *spatial)``, 0 where no window is.

@@ -20,7 +20,7 @@ from monai_staging.networks.pretrained import read_checkpoint
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "segmentation"
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
-NETWORK = ["--width", "0.5", "--spacing_mm", "[4.0,4.0,5.0]", "--window", "[40,40,32]"]
+NETWORK = ["--width", "0.5", "--spacing_mm", "[4.0,4.0,5.0]", "--window", "[48,48,32]"]
 LIMITS = ["--test_limit", "2", "--val_limit", "1", "--patch", "[24,24,16]", "--batch_size", "4"]
 
 

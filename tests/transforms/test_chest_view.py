@@ -43,20 +43,6 @@ def test_the_view_is_a_part_of_the_whole_scan_on_its_grid(hu: np.ndarray) -> Non
     assert np.prod(view.grid.size) < 0.7 * np.prod(whole.size)
 
 
-def test_a_view_has_a_least_size(hu: np.ndarray) -> None:
-    size = (140, 60, 100)
-    view = ChestViews(SPACING_MM, ["lung"], smallest=size)(hu, AFFINE)
-    assert all(own >= least for own, least in zip(view.grid.size, size, strict=True))
-    whole = plan_grid(SHAPE, AFFINE, SPACING_MM)
-    assert view.grid.size[2] == 100 > whole.size[2]
-    beyond = float(HUWindows(["lung"])(torch.full((1, 1), -1024.0)))
-    assert (view.image[..., -1] == beyond).all()
-    smaller = ChestViews(SPACING_MM, ["lung"])(hu, AFFINE)
-    assert view.bound.sum() == smaller.bound.sum()
-
-
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(UsageError, match="three lengths"):
         ChestViews((1.0, 1.0, 0.0))
-    with pytest.raises(UsageError, match="three sizes"):
-        ChestViews(smallest=(0, 1, 1))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from monai.inferers import SlidingWindowInferer
 from torch import Tensor, nn
 
@@ -35,17 +40,34 @@ def bound() -> Tensor:
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
-@pytest.mark.parametrize("size", [(12, 12, 12), (18, 12, 26), SHAPE])
+@pytest.mark.parametrize("size", [(12, 12, 12), (20, 16, 26), SHAPE])
 def test_within_the_bound_the_result_is_monais(
     network: nn.Module, scan: Tensor, bound: Tensor, size: tuple[int, int, int], overlap: float
 ) -> None:
     inferer = BoundedWindowInferer("cpu", size, overlap, batch_size=3, amp=False)
-    monai = SlidingWindowInferer(size, sw_batch_size=1, overlap=overlap, mode="gaussian")
+    monai = SlidingWindowInferer(inferer.window_size(SHAPE), sw_batch_size=1, overlap=overlap, mode="gaussian")
     with torch.inference_mode():
         found = inferer(scan, network, bound=bound)
         expected = monai(scan, network).sigmoid()
     assert found.shape == (1, 1, *SHAPE)
     torch.testing.assert_close(found[0, 0][bound], expected[0, 0][bound], atol=1e-5, rtol=1e-4)
+
+
+@settings(max_examples=200)
+@given(length=st.integers(1, 400), largest=st.integers(16, 160), overlap=st.sampled_from([0.0, 0.25, 0.5]))
+def test_windows_fit_the_scan(length: int, largest: int, overlap: float) -> None:
+    inferer = BoundedWindowInferer("cpu", (largest, 1, 1), overlap)
+    size, *_ = inferer.window_size((length, 1, 1))
+    line = torch.ones(length, 1, 1, dtype=torch.bool)
+    spans = [window[0] for window in inferer.windows(line)]
+    assert {span.stop - span.start for span in spans} == {size} and size <= min(largest, length)
+    assert min(span.start for span in spans) == 0 and max(span.stop for span in spans) == length
+    starts = sorted(span.start for span in spans)
+    assert all(after - before <= max(1, size * (1 - overlap)) for before, after in pairwise(starts))
+    # Never more to look at than with the largest windows.
+    step = max(1, int(largest * (1 - overlap)))
+    plain = 1 + math.ceil(max(0, length - largest) / step)
+    assert len(spans) * size <= plain * max(largest, 1) and (length <= largest or size >= largest / 2)
 
 
 def test_windows_without_the_bound_are_not_looked_at(network: nn.Module, scan: Tensor, bound: Tensor) -> None:
@@ -72,8 +94,9 @@ def test_windows_without_the_bound_are_not_looked_at(network: nn.Module, scan: T
 
 @pytest.mark.parametrize("views", [2, 4, 8])
 def test_mirror_images_are_averaged(network: nn.Module, scan: Tensor, views: int) -> None:
+    scan = scan[..., :20, :16, :12]
     with torch.inference_mode():
-        found = BoundedWindowInferer("cpu", SHAPE, views=views, amp=False)(scan, network)
+        found = BoundedWindowInferer("cpu", views=views, amp=False)(scan, network)
         axes = {2: [[], [2]], 4: [[], [2], [3], [2, 3]]}.get(
             views, [[], [2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4]]
         )
@@ -83,14 +106,14 @@ def test_mirror_images_are_averaged(network: nn.Module, scan: Tensor, views: int
 
 def test_a_short_scan_makes_short_windows(network: nn.Module, scan: Tensor) -> None:
     with torch.inference_mode():
-        found = BoundedWindowInferer("cpu", (96, 96, 56), amp=False)(scan, network)
+        found = BoundedWindowInferer("cpu", amp=False)(scan, network)
         torch.testing.assert_close(found, network(scan).sigmoid(), atol=1e-5, rtol=1e-4)
 
 
 def test_what_is_out_of_range_is_refused(network: nn.Module, scan: Tensor) -> None:
-    for settings in ({"size": (0, 8, 8)}, {"overlap": 1.0}, {"batch_size": 0}, {"views": 3}):
+    for wrong in ({"size": (0, 8, 8)}, {"overlap": 1.0}, {"batch_size": 0}, {"views": 3}):
         with pytest.raises(UsageError, match="found"):
-            BoundedWindowInferer("cpu", **settings)
+            BoundedWindowInferer("cpu", **wrong)
     inferer = BoundedWindowInferer("cpu")
     with pytest.raises(DataError, match="one scan at a time"):
         inferer(scan.repeat(2, 1, 1, 1, 1), network)
