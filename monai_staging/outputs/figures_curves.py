@@ -1,16 +1,17 @@
-"""ROC curves and reliability diagrams."""
+"""ROC curves, reliability diagrams and losses."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from monai_staging.errors import UsageError
 from monai_staging.metrics import calibration
 from monai_staging.metrics.classification import class_auroc
 from monai_staging.metrics.intervals import Estimate, FloatArray, patient_bootstrap
@@ -133,6 +134,50 @@ def reliability_figure(
         if ece is not None and not math.isnan(ece.value):
             notes.append(f"expected calibration error {ece.text()}, {ece.n} patients")
         headline(upper, f"{LEVEL_TITLES[level.name]}: reliability", "\n".join(filter(None, notes)))
+    return Path(path)
+
+
+def loss_figure(
+    path: str | os.PathLike[str], epochs: Sequence[Mapping[str, float]], *, later: int | None = None, subtitle: str = ""
+) -> Path:
+    """Losses by epoch from the first one on, and again from a later one: there the first fall would hide what follows.
+
+    Args:
+        path: the PNG to write.
+        epochs: one mapping an epoch: ``epoch``, and losses under names with ``loss`` in them, as
+            :class:`monai_staging.workflows.history.History` keeps them (``loss``, ``val_loss``).
+        later: the epoch that the second panel begins at; the middle one where it is left out.
+        subtitle: what the data is.
+
+    Raises:
+        UsageError: no loss, or no epoch from the later one on.
+    """
+    names = list(dict.fromkeys(name for row in epochs for name in row if "loss" in name))
+    numbers = [int(row["epoch"]) for row in epochs]
+    begin = numbers[len(numbers) // 2] if later is None and numbers else later
+    if not names or begin is None or begin > max(numbers):
+        raise UsageError(f"A figure of losses needs a loss and epochs from {begin} on, got {names} of {len(epochs)}.")
+    with figure_file(path, 9.6, 4.2) as figure:
+        panels = figure.subplots(1, 2)
+        for axes, first in zip(panels, (min(numbers), begin), strict=True):
+            for place, name in enumerate(names):
+                points = [(row["epoch"], row[name]) for row in epochs if name in row and row["epoch"] >= first]
+                what = "validation " if name.startswith("val_") else "training "
+                axes.plot(
+                    *(zip(*points, strict=True) if points else ((), ())),
+                    color=colour(place),
+                    linestyle=line_style(place),
+                    marker="o" if len(points) <= 20 else None,
+                    markersize=4,
+                    label=what + name.removeprefix("val_").replace("_", " "),
+                )
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.grid(color="#E6E6E6", linewidth=0.8)
+        panels[0].legend(loc="upper right")
+        panels[0].set_ylabel("loss")
+        headline(panels[0], f"Loss from epoch {min(numbers)}", subtitle)
+        headline(panels[1], f"Loss from epoch {begin}", "on a scale of its own")
     return Path(path)
 
 
