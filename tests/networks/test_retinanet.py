@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from monai.data.box_utils import box_iou as monai_iou
+
+from monai_staging.errors import UsageError
+from monai_staging.networks.backbones import build_backbone
+from monai_staging.networks.retinanet import FPNExtractor, build_detector, build_retinanet
+
+SMALL = {"width": 0.125, "channels": 8}
+BOXES = torch.tensor([[10.0, 8, 12, 15, 14, 17], [2, 20, 20, 12, 30, 29]])
+
+
+def targets(*boxes: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+    return [{"boxes": own, "labels": torch.zeros(len(own), dtype=torch.long)} for own in boxes]
+
+
+@pytest.mark.parametrize(
+    ("network", "levels", "strides"),
+    [("resnet10", (0, 1, 2), (4, 8, 16)), ("resnet18", (1, 2), (8, 16)), ("segresnet", (1, 3), (2, 8))],
+)
+def test_maps_have_the_strides_that_the_extractor_says(network: str, levels: tuple, strides: tuple) -> None:
+    extractor = FPNExtractor(build_backbone(network, spatial_dims=3, in_channels=2, width=0.125), 2, levels, 16)
+    assert extractor.strides == strides
+    maps = extractor(torch.rand(2, 2, 48, 32, 32))
+    assert [tuple(level.shape[1:]) for level in maps] == [(16, 48 // s, 32 // s, 32 // s) for s in strides]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"levels": (2, 1)}, "levels ascend from 0 to 3"),
+        ({"levels": (0, 4)}, "levels ascend from 0 to 3"),
+        ({"channels": 12}, "a multiple of 8 above 0, found 12"),
+    ],
+)
+def test_a_pyramid_that_cannot_be_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build_retinanet(**{**SMALL, **settings})
+
+
+def test_answers_are_in_single_precision_whatever_it_computes_in() -> None:
+    network = build_retinanet(**SMALL)
+    with torch.autocast("cpu", torch.bfloat16):
+        answers = network(torch.rand(2, 1, 32, 32, 32))
+    assert {level.dtype for levels in answers.values() for level in levels} == {torch.float32}
+
+
+def test_anchors_are_cubes_of_their_size_on_every_level() -> None:
+    network = build_retinanet(**SMALL)
+    detector = build_detector(network, anchor_sizes=(8 / 3, 5.25))
+    image = torch.rand(2, 1, 32, 32, 32)
+    anchors = detector.anchor_generator(image, network(image)["classification"])
+    sides = (anchors[0][:, 3:] - anchors[0][:, :3]).numpy()
+    np.testing.assert_allclose(sides, sides[:, :1].repeat(3, axis=1), rtol=1e-4)
+    expected = sorted(size * scale for size in (8 / 3, 5.25) for scale in (1, 2, 4))
+    found, counts = np.unique(sides[:, 0].round(3), return_counts=True)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert sorted(counts) == sorted([8**3] * 2 + [4**3] * 2 + [2**3] * 2)
+
+
+@pytest.mark.parametrize("sizes", [(4.0,), (4.0, 0.0)])
+def test_anchors_that_the_network_does_not_have_are_refused(sizes: tuple) -> None:
+    with pytest.raises(UsageError, match="2 anchor sizes above 0 are needed"):
+        build_detector(build_retinanet(**SMALL), anchor_sizes=sizes)
+
+
+def test_every_box_has_an_anchor_that_overlaps_it_and_an_empty_image_has_none() -> None:
+    detector = build_detector(build_retinanet(**SMALL), anchor_sizes=(4.0, 6.0))
+    image = torch.rand(2, 1, 32, 32, 32)
+    maps = detector.network(image)["classification"]
+    detector.generate_anchors(image, {"classification": maps})
+    counts = [level[0, 0].numel() for level in maps]
+    first, second = detector.compute_anchor_matched_idxs(detector.anchors, targets(BOXES, torch.zeros(0, 6)), counts)
+    assert set(first.tolist()) == {-1, 0, 1} and set(second.tolist()) == {-1}
+    overlap = monai_iou(BOXES, detector.anchors[0])
+    for number in (0, 1):
+        matched = overlap[number, first == number]
+        # ATSS: those above a threshold among the nearest ones, so the best of all is never left out.
+        assert matched.max() == overlap[number].max() and (matched > 0).all()
+
+
+def test_losses_reach_every_weight_that_boxes_need_without_torchvision() -> None:
+    torch.manual_seed(0)
+    network = build_retinanet(**SMALL)
+    detector = build_detector(network, anchor_sizes=(4.0, 6.0)).train()
+    losses = detector(torch.rand(2, 1, 32, 32, 32), targets(BOXES, torch.zeros(0, 6)))
+    assert set(losses) == {"classification", "box_regression"}
+    sum(losses.values()).backward()
+    for name, parameter in network.named_parameters():
+        # Of maps that no box is looked for on, only the way down is used.
+        if "fpn.layer_blocks.3" not in name:
+            assert parameter.grad is not None, name
+    assert "torchvision" not in sys.modules
