@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from monai_staging.errors import DataError
-from monai_staging.files import atomic_path
 from monai_staging.metrics.intervals import Estimate
 from monai_staging.metrics.segmentation import mean_estimate
 from monai_staging.outputs.figures_chest import Picture, chest_figure
+from monai_staging.outputs.segmentation_files import SegmentationEvaluation, write_scores
 from monai_staging.outputs.table import text_table, write_metrics
 
 # Metric to heading and digits, a table each.
@@ -50,25 +49,6 @@ class ScanSegmentation:
     values: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class ChestEvaluation:
-    """What :func:`write_chest_evaluation` wrote.
-
-    Attributes:
-        metrics: means over scans with intervals over patients.
-        table: the same as text.
-        metrics_path: ``metrics.json``.
-        predictions_path: ``predictions.csv``.
-        figures: the PNG files.
-    """
-
-    metrics: Mapping[str, Estimate]
-    table: str
-    metrics_path: Path
-    predictions_path: Path
-    figures: tuple[Path, ...]
-
-
 def chest_metrics(scans: Sequence[ScanSegmentation], *, seed: int = 0, n_boot: int = 1000) -> dict[str, Estimate]:
     """Means over scans, with intervals over patients; what is undefined in a scan is left out, see ``n``.
 
@@ -98,7 +78,7 @@ def write_chest_evaluation(
     seed: int = 0,
     n_boot: int = 1000,
     pictures: Callable[[int], Picture] | None = None,
-) -> ChestEvaluation:
+) -> SegmentationEvaluation:
     """Writes ``metrics.json``, ``predictions.csv`` and ``figures/scans.png`` to a folder; prints nothing.
 
     Args:
@@ -115,11 +95,15 @@ def write_chest_evaluation(
     if pictures is not None:
         scores = [scan.values["dice"] for scan in scans]
         figures.append(chest_figure(folder / "figures" / "scans.png", scores, pictures, subtitle=title))
-    return ChestEvaluation(
+    return SegmentationEvaluation(
         metrics,
         chest_table(metrics),
         write_metrics(folder / "metrics.json", metrics),
-        write_scans(folder / "predictions.csv", scans),
+        write_scores(
+            folder / "predictions.csv",
+            ("scan", "patient"),
+            [((scan.name, scan.patient), scan.values) for scan in scans],
+        ),
         tuple(figures),
     )
 
@@ -135,15 +119,3 @@ def chest_table(metrics: Mapping[str, Estimate]) -> str:
         ]
         tables.append(text_table(["patients", *(head for head, _ in columns.values())], [[str(everyone), *cells]]))
     return "\n\n".join(tables)
-
-
-def write_scans(path: str | os.PathLike[str], scans: Sequence[ScanSegmentation]) -> Path:
-    """Writes one row a scan as CSV: ``scan``, ``patient`` and its scores; empty where undefined."""
-    scores = list(scans[0].values)
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["scan", "patient", *scores])
-        for scan in scans:
-            cells = ["" if np.isnan(scan.values[name]) else f"{scan.values[name]:.6g}" for name in scores]
-            writer.writerow([scan.name, scan.patient, *cells])
-    return Path(path)

@@ -18,6 +18,7 @@ from monai_staging.explain.axial import AxialImage, Points, axial_image
 from monai_staging.explain.contours import mask_contours
 from monai_staging.outputs.figures import colour, figure_file
 from monai_staging.outputs.figures_plane import axial_plane, draw_lines, draw_plane, window_range, window_text
+from monai_staging.outputs.figures_ranked import ranked_axes, ranked_rows
 from monai_staging.transforms.grid import Affine
 
 SHOWN = 4
@@ -93,23 +94,14 @@ def chest_figure(
         pictures: of the scan with this place in ``scores``.
         subtitle: what the data is.
     """
-    order = np.argsort(-np.nan_to_num(np.asarray(scores), nan=-1.0), kind="stable")
-    middle = max(0, (len(order) - SHOWN) // 2)
-    rows = {"best": order[:SHOWN], "median": order[middle : middle + SHOWN], "worst": order[-SHOWN:]}
-    if len(order) <= SHOWN:
-        rows = {"best first": order}
+    rows = ranked_rows(scores, SHOWN)
     with figure_file(path, 2.4 * SHOWN + 0.3, 2.6 * len(rows) + 1.4) as figure:
-        grid = figure.subplots(len(rows), SHOWN, squeeze=False)
-        for line, (title, chosen) in zip(grid, rows.items(), strict=True):
-            for axes in line:
-                axes.set_axis_off()
-            for axes, index in zip(line, chosen, strict=False):
-                picture = pictures(int(index))
-                draw_plane(axes, axial_plane(picture.image), *window_range(WINDOW))
-                draw_lines(axes, picture.reference, **LOOKS["reference"])
-                draw_lines(axes, picture.found, **LOOKS["network"])
-                axes.set_title(f"Dice {scores[index]:.2f}, z = {picture.image.z_mm:.0f} mm", fontsize=8.5, pad=2)
-            line[0].annotate(title, (0, 1), (0, 16), xycoords="axes fraction", textcoords="offset points", fontsize=10)
+        for axes, index in ranked_axes(figure, rows, SHOWN):
+            picture = pictures(index)
+            draw_plane(axes, axial_plane(picture.image), *window_range(WINDOW))
+            draw_lines(axes, picture.reference, **LOOKS["reference"])
+            draw_lines(axes, picture.found, **LOOKS["network"])
+            axes.set_title(f"Dice {scores[index]:.2f}, z = {picture.image.z_mm:.0f} mm", fontsize=8.5, pad=2)
         handles = [Line2D([], [], label=name, **look) for name, look in LOOKS.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=3)
         heading = ["Lesions in whole scans, axial, seen from the feet", subtitle, window_text(WINDOW)]

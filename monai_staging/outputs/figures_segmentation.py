@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from monai_staging.outputs.figures import colour, figure_file
+from monai_staging.outputs.figures_ranked import ranked_axes, ranked_rows
 
 Picture = tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], float]
 """Image (H, W), the network's mask and the reference (H, W), and the size of a pixel in mm."""
@@ -36,22 +37,14 @@ def segmentation_figure(
         pictures: of the nodule with this place in ``scores``.
         subtitle: what the data is.
     """
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    count = min(SHOWN, len(order))
-    middle = max(0, (len(order) - count) // 2)
-    rows = {"best": order[:count], "median": order[middle : middle + count], "worst": order[-count:]}
-    shown = {title: [pictures(int(index)) for index in chosen] for title, chosen in rows.items()}
+    rows = ranked_rows(scores, SHOWN)
+    shown = {index: pictures(index) for places in rows.values() for index in places}
     # One scale: as many millimetres as the largest picture has.
-    field_mm = max(max(one[0].shape) * one[3] for line in shown.values() for one in line)
-    with figure_file(path, 1.6 * SHOWN + 0.4, 6.6) as figure:
-        grid = figure.subplots(len(rows), SHOWN, squeeze=False)
-        for line, (title, chosen) in zip(grid, rows.items(), strict=True):
-            for axes in line:
-                axes.set_axis_off()
-            for place, (axes, index) in enumerate(zip(line, chosen, strict=False)):
-                _draw(axes, shown[title][place], field_mm)
-                axes.set_title(f"{scores[index]:.2f}", fontsize=9, pad=2)
-            line[0].annotate(title, (0, 1), (0, 16), xycoords="axes fraction", textcoords="offset points", fontsize=10)
+    field_mm = max(max(one[0].shape) * one[3] for one in shown.values())
+    with figure_file(path, 1.6 * SHOWN + 0.4, 1.8 * len(rows) + 1.2) as figure:
+        for axes, index in ranked_axes(figure, rows, SHOWN):
+            _draw(axes, shown[index], field_mm)
+            axes.set_title(f"{scores[index]:.2f}", fontsize=9, pad=2)
         handles = [
             figure.axes[0].plot([], [], color=colour(place), label=name)[0]
             for place, name in ((1, "network"), (2, "half of the readers or more"), (4, f"{SCALE_MM:g} mm"))

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from monai_staging.errors import DataError
-from monai_staging.files import atomic_path
 from monai_staging.metrics.intervals import Estimate, FloatArray
 from monai_staging.metrics.segmentation import mean_estimate
 from monai_staging.outputs.figures_segmentation import Picture, segmentation_figure
+from monai_staging.outputs.segmentation_files import SegmentationEvaluation, write_scores
 from monai_staging.outputs.table import text_table, write_metrics
 
 _OWN = ("nodule", "patient", "readers")
@@ -50,25 +50,6 @@ class NoduleSegmentation:
     patient: str
     readers: int
     values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class SegmentationEvaluation:
-    """What :func:`write_segmentation_evaluation` wrote.
-
-    Attributes:
-        metrics: means over nodules with intervals over patients.
-        table: the same as text.
-        metrics_path: ``metrics.json``.
-        predictions_path: ``predictions.csv``.
-        figures: the PNG files.
-    """
-
-    metrics: Mapping[str, Estimate]
-    table: str
-    metrics_path: Path
-    predictions_path: Path
-    figures: tuple[Path, ...]
 
 
 def segmentation_metrics(
@@ -171,15 +152,7 @@ def segmentation_table(metrics: Mapping[str, Estimate]) -> str:
 
 def write_segmentations(path: str | os.PathLike[str], nodules: Sequence[NoduleSegmentation]) -> Path:
     """Writes one row a nodule as CSV: ``nodule``, ``patient``, ``readers`` and its scores; empty where undefined."""
-    scores = list(nodules[0].values)
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*_OWN, *scores])
-        for nodule in nodules:
-            values = [nodule.values[name] for name in scores]
-            cells = ["" if np.isnan(value) else f"{value:.6g}" for value in values]
-            writer.writerow([nodule.name, nodule.patient, nodule.readers, *cells])
-    return Path(path)
+    return write_scores(path, _OWN, [((one.name, one.patient, one.readers), one.values) for one in nodules])
 
 
 def read_segmentations(paths: Iterable[str | os.PathLike[str]]) -> list[NoduleSegmentation]:

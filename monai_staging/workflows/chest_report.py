@@ -18,8 +18,9 @@ from monai_staging.cohort.volume import Volume, read_volume, write_mask
 from monai_staging.files import write_json_atomic
 from monai_staging.measure.lesion import measure_lesion
 from monai_staging.metrics.chest import scan_scores
-from monai_staging.outputs.chest import ChestEvaluation, ScanSegmentation, write_chest_evaluation
+from monai_staging.outputs.chest import ScanSegmentation, write_chest_evaluation
 from monai_staging.outputs.figures_chest import Picture, take_picture
+from monai_staging.outputs.segmentation_files import SegmentationEvaluation
 from monai_staging.transforms.lesion_parts import LesionParts
 from monai_staging.workflows.chest_data import ChestCase
 from monai_staging.workflows.collector import EpochCollector
@@ -109,7 +110,7 @@ class ChestReport(ChestCollector):
         self.figures = figures
         self.tracker = tracker
         self.printer = printer
-        self.result: ChestEvaluation | None = None
+        self.result: SegmentationEvaluation | None = None
         self._pictures: list[Picture] = []
 
     def begin(self) -> None:

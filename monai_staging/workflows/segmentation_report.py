@@ -17,9 +17,9 @@ from torch import Tensor
 from monai_staging.metrics.segmentation import agreement, dice, nodule_scores
 from monai_staging.outputs.segmentation import (
     NoduleSegmentation,
-    SegmentationEvaluation,
     write_segmentation_evaluation,
 )
+from monai_staging.outputs.segmentation_files import SegmentationEvaluation
 from monai_staging.transforms.nodule_mask import NoduleMask
 from monai_staging.transforms.nodule_views import consensus
 from monai_staging.workflows.collector import EpochCollector
