@@ -45,7 +45,7 @@ class Segmenter(nn.Module, ABC):
     def compute(self, x: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Log-odds, those of coarser levels, and the gates' maps, of an image whose sizes ``stride`` divides.
 
-        Gates' maps may be of any size; everything else is of the image's.
+        A gate's map may be a power of two smaller; everything else is of the image's size.
         """
 
     def forward(self, x: Tensor, details: bool = False) -> Tensor | SegmentationOutput:
@@ -66,10 +66,21 @@ class Segmenter(nn.Module, ABC):
         logits = cropped(logits)
         if not details:
             return logits
-        mode = "bilinear" if self.spatial_dims == 2 else "trilinear"
-        maps = [functional.interpolate(gate, size=x.shape[2:], mode=mode, align_corners=False) for gate in gates]
+        maps = [_enlarged(gate, x.shape[2] // gate.shape[2]) for gate in gates]
         return SegmentationOutput(
             logits,
             torch.stack([cropped(level) for level in deep], dim=1) if deep else logits[:, None][:, :0],
             cropped(torch.cat(maps, dim=1)) if maps else logits[:, :0],
         )
+
+
+def _enlarged(gate: Tensor, step: int) -> Tensor:
+    """A gate's map (B, 1, *spatial) ``step`` times as large, its cells where the network's convolutions are centred.
+
+    Odd kernels, padded by half and moved by two pixels, are centred on every second pixel, the first on the first;
+    interpolation that takes cells for squares of pixels would draw them half a cell further on.
+    """
+    size = [step * (length - 1) + 1 for length in gate.shape[2:]]
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    between = functional.interpolate(gate, size=size, mode=mode, align_corners=True)
+    return functional.pad(between, [0, step - 1] * len(size), mode="replicate")

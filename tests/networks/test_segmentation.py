@@ -74,6 +74,30 @@ def test_attention_unet_computes_what_monais_does_and_shows_its_gates(dims: int)
     assert found.gates.min() >= 0 and found.gates.max() <= 1
 
 
+@pytest.mark.parametrize(("dims", "size"), [(2, 161), (3, 61)])
+def test_gates_of_every_level_are_drawn_where_they_look(dims: int, size: int) -> None:
+    # All weights of a layer are the same, so that what a point does to a gate is centred on the point.
+    network = build_segmenter("attention_unet", spatial_dims=dims, width=0.125).eval()
+    for parameter in network.parameters():
+        parameter.data.fill_(1 / parameter[0].numel() if parameter.dim() > 1 else 0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            nn.init.ones_(module.weight)
+    away = []
+    with torch.no_grad():
+        nothing = network(torch.zeros(1, 1, *[size] * dims), details=True).gates[0].double()
+        # Over all places within a cell of the coarsest level, at a size to which something is added on either side.
+        for place in range(size // 2, size // 2 + (8 if dims == 2 else 1)):
+            image = torch.zeros(1, 1, *[size] * dims)
+            image[(0, 0, *[place] * dims)] = 1
+            moved = network(image, details=True).gates[0].double() - nothing
+            rows = moved.flatten(2).sum(2)
+            away.append((rows * torch.arange(size)).sum(1) / rows.sum(1) - place)
+    found = torch.stack(away)
+    assert found.shape[1] == 3
+    assert found.mean(dim=0).abs().max() < 0.1 and found.abs().max() < 0.3
+
+
 def test_what_is_added_to_an_odd_size_is_the_edge_and_is_cut_off_again() -> None:
     torch.manual_seed(0)
     network = build_segmenter("segresnet", in_channels=1, width=0.5).eval()
