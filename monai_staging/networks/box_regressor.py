@@ -153,7 +153,7 @@ class ZoomBoxRegressor(SliceBoxNetwork):
         weights: see :class:`AttentionBoxRegressor`; both looks start from them.
 
     Raises:
-        UsageError: a look of less than 64 pixels.
+        UsageError: a look of less than 32 pixels.
     """
 
     # Widths of the first box that the second look takes, and the least of them in fractions of the image.
@@ -172,10 +172,10 @@ class ZoomBoxRegressor(SliceBoxNetwork):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        # Of fewer the backbone's last map would be a single cell, on which PyTorch's convolutions for channels_last have
-        # given gradients of 1e20 on CPUs.
-        if min(coarse, close) < 64:
-            raise UsageError(f"ZoomBoxRegressor: looks of 64 pixels or more are needed, found {coarse} and {close}")
+        # Of fewer the backbone's last stage sees a single cell, of which PyTorch's convolutions in bfloat16 on CPUs have
+        # given gradients of 1e20 and more.
+        if min(coarse, close) < 32:
+            raise UsageError(f"ZoomBoxRegressor: looks of 32 pixels or more are needed, found {coarse} and {close}")
         self.coarse, self.close = coarse, close
         self.look = AttentionBoxRegressor(network, in_channels, width, features, weights)
         self.look_closely = AttentionBoxRegressor(network, in_channels, width, features, weights)

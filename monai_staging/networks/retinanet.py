@@ -13,7 +13,7 @@ from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
 from torch import Tensor, nn
 
 from monai_staging.errors import UsageError
-from monai_staging.networks.backbones import Backbone, build_backbone
+from monai_staging.networks.backbones import Backbone, ResNetBackbone, build_backbone
 
 CHANNELS_DIVISIBLE = 8
 """What the channels of the pyramid are a multiple of: MONAI's heads normalise in eight groups."""
@@ -106,6 +106,7 @@ def build_retinanet(
     levels: Sequence[int] = (0, 1, 2),
     channels: int = 32,
     anchors: int = 2,
+    stem_pool: bool = True,
     weights: str | Path | None = None,
 ) -> PyramidRetinaNet:
     """A RetinaNet for one class in 3-D.
@@ -117,6 +118,7 @@ def build_retinanet(
         levels: of its pyramid that boxes are looked for on, see `FPNExtractor`.
         channels: of the pyramid and the heads.
         anchors: a place on a map.
+        stem_pool: whether a ResNet's first convolution is followed by its pooling; without, every map is twice as fine.
         weights: of the backbone, see `monai_staging.networks.pretrained.load_pretrained`.
 
     Raises:
@@ -124,6 +126,10 @@ def build_retinanet(
         DataError: weights that are not there or do not fit.
     """
     backbone = build_backbone(network, spatial_dims=3, in_channels=in_channels, width=width, weights=weights)
+    if not stem_pool:
+        if not isinstance(backbone, ResNetBackbone):
+            raise UsageError(f"RetinaNet: only a ResNet can do without its first pooling, found {network}")
+        backbone.maxpool = nn.MaxPool3d(1)
     extractor = FPNExtractor(backbone, in_channels, levels, channels)
     return PyramidRetinaNet(3, 1, anchors, extractor, size_divisible=extractor.strides[-1])
 

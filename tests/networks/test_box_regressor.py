@@ -117,8 +117,8 @@ def test_the_square_is_twice_as_wide_as_the_first_box_and_wavers_in_training_alo
     assert width.min() >= 40 / 1.4 and width.max() <= 40 * 1.4 and width.std() > 2
     beside = ((wavering[:, :2] + wavering[:, 2:]) / 2 - torch.tensor([30.0, 32.5])).abs() / width[:, None]
     assert 0.05 < beside.max() <= 0.15 + 1e-5
-    with pytest.raises(UsageError, match="64 pixels or more"):
-        zooming(close=32)
+    with pytest.raises(UsageError, match="32 pixels or more"):
+        zooming(close=16)
 
 
 @pytest.mark.parametrize("network", [small(), zooming(coarse=64, close=64)], ids=["one look", "two looks"])

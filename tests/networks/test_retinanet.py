@@ -30,12 +30,21 @@ def test_maps_have_the_strides_that_the_extractor_says(network: str, levels: tup
     assert [tuple(level.shape[1:]) for level in maps] == [(16, 48 // s, 32 // s, 32 // s) for s in strides]
 
 
+def test_without_its_first_pooling_a_resnet_s_maps_are_twice_as_fine() -> None:
+    network = build_retinanet(**SMALL, stem_pool=False)
+    assert network.feature_extractor.strides == (2, 4, 8) and network.size_divisible == (8, 8, 8)
+    (answer, *_) = network(torch.rand(1, 1, 32, 32, 32))["classification"]
+    assert tuple(answer.shape[2:]) == (16, 16, 16)
+    assert build_retinanet(**SMALL).state_dict().keys() == network.state_dict().keys()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"levels": (2, 1)}, "levels ascend from 0 to 3"),
         ({"levels": (0, 4)}, "levels ascend from 0 to 3"),
         ({"channels": 12}, "a multiple of 8 above 0, found 12"),
+        ({"network": "segresnet", "stem_pool": False}, "only a ResNet can do without its first pooling, found segres"),
     ],
 )
 def test_a_pyramid_that_cannot_be_is_refused(settings: dict, message: str) -> None:
