@@ -48,8 +48,46 @@ def case_lesion_figure(
     place = next((place for place, own in enumerate(cohort.cases) if own is case), None)
     if place is None:
         raise UsageError(f"A case of cohort {cohort.name} is needed, found another's.")
-    volume = read_volume(cohort.image_path(case))
-    lesion = lesion or next(iter(case.lesions), None)
+    return scan_lesion_figure(
+        path,
+        cohort.image_path(case),
+        lesion or next(iter(case.lesions), None),
+        predicted_mm,
+        z_mm=z_mm,
+        window=window,
+        case_name=study_names(cohort.cases, load_key(cohort.root))[place],
+        subtitle=cohort_title(cohort.root),
+    )
+
+
+def scan_lesion_figure(
+    path: str | os.PathLike[str],
+    volume_path: str | os.PathLike[str],
+    lesion: Lesion | None,
+    predicted_mm: Sequence[float] | None,
+    *,
+    z_mm: float | None = None,
+    window: Window = "lung",
+    case_name: str = "",
+    subtitle: str = "",
+) -> Path:
+    """The five panels of a scan's lesion, of a volume on disk; else as `case_lesion_figure`.
+
+    Args:
+        path: the PNG to write.
+        volume_path: the scan's volume.
+        lesion: of the scan; None where no reader found one.
+        predicted_mm: (xmin, ymin, zmin, xmax, ymax, zmax) in RAS mm; None where nothing was found.
+        z_mm: RAS height of the slice; the middle of the lesion where it is left out.
+        window: name, or centre and width in HU.
+        case_name: name without identity.
+        subtitle: what the data is.
+
+    Raises:
+        UsageError: there is neither lesion nor prediction.
+        DataError: the volume cannot be read.
+    """
+    volume = read_volume(volume_path)
     reader = None
     if lesion is not None:
         z_mm = lesion.center_mm[2] if z_mm is None else z_mm
@@ -62,8 +100,8 @@ def case_lesion_figure(
         predicted_mm,
         z_mm=z_mm,
         window=window,
-        case_name=study_names(cohort.cases, load_key(cohort.root))[place],
-        subtitle=cohort_title(cohort.root),
+        case_name=case_name,
+        subtitle=subtitle,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,14 +94,23 @@ def study_maps_figure(
                 Panel(scan, weighed, grey=window_range(window)),
                 Panel(scan, f"largest here {heat.values.max():.2f}", axial_plane(heat), grey=window_range(window)),
             ]
-        rows[f"{letter.upper()}   {own.caption}   ({window_text(window)})"] = panels
+        rows[f"{letter.upper()}   {own.caption}"] = panels
     return maps_figure(
         path,
         rows,
         scale=ACTIVATION.format("study, by letter"),
         title="What the stage was read from" + (f": {case_name}" if case_name else ""),
-        subtitle=f"{subtitle}\nmap's largest slice first, then by the letter's attention; slices seen from the feet",
+        subtitle=f"{subtitle}\nmap's largest slice first, then by the letter's attention; slices seen from the feet\n"
+        + "; ".join(f"{', '.join(own)}: {window}" for window, own in _by_window(letters, windows).items()),
     )
+
+
+def _by_window(letters: Iterable[str], windows: Mapping[str, Window]) -> dict[str, list[str]]:
+    """Letters by the window they are shown in, in words."""
+    shown: dict[str, list[str]] = {}
+    for letter in letters:
+        shown.setdefault(window_text(windows[letter]), []).append(letter.upper())
+    return shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,9 +200,18 @@ def gates_figure(
         plane = nodule_plane(one.image, one.pixel_mm, "axial" if sided else "")
         gates = [nodule_plane(gate, one.pixel_mm) for gate in one.gates]
         titles = ["gate at full size", *(f"gate at 1/{2**level} of it" for level in range(1, len(gates)))]
-        over = [Panel(plane, title, gate, halved=False) for title, gate in zip(titles, gates, strict=True)]
+        # Half as bright: over white, the colours of half open gates would look like those of closed ones.
+        over = [
+            Panel(plane, title, gate, halved=False, grey=(0.0, 2.0)) for title, gate in zip(titles, gates, strict=True)
+        ]
         rows[one.caption] = [Panel(plane, "slice", lines=lines), *over]
-    return maps_figure(path, rows, scale=GATE, title="Where the attention gates open", subtitle=f"{subtitle}\n{grey}")
+    return maps_figure(
+        path,
+        rows,
+        scale=GATE,
+        title="Where the attention gates open",
+        subtitle=f"{subtitle}\n{grey}\nunder the gates the slice is half as bright",
+    )
 
 
 def _nodule_panels(cut: NoduleViews, one: NoduleMap, sided: bool) -> list[Panel]:
@@ -226,10 +244,11 @@ def _nodule_panels(cut: NoduleViews, one: NoduleMap, sided: bool) -> list[Panel]
         mask = None if outline is None else outline[place]
         found += panels(one.views[place, middle], one.maps[place], plane, mask)
     if cut.kind == "2.5d":
+        words = ("below", "above") if sided else ("before", "after")
         others = [
             Panel(
                 nodule_plane(one.views[0, channel], cut.spacing_mm, PLANES[0] if sided else ""),
-                f"{abs(channel - middle) * cut.step_mm:g} mm {'below' if channel < middle else 'above'}",
+                f"{abs(channel - middle) * cut.step_mm:g} mm {words[channel > middle]}",
             )
             for channel in range(cut.slices)
             if channel != middle

@@ -150,7 +150,8 @@ def _draw_boxes(
             draw_box(axes, cuts[name][:2], cuts[name][3:5], **LOOKS[name])
         elif len(names) == 1:
             box = boxes.get(name)
-            write_on(axes, f"no {name}" if box is None else f"{name} is at z = {box[2]:.1f} to {box[5]:.1f} mm")
+            missing = "not found" if name == PREDICTED else f"no {name}"
+            write_on(axes, missing if box is None else f"{name} is at z = {box[2]:.1f} to {box[5]:.1f} mm")
 
 
 def _zoom(image: AxialImage, boxes: Sequence[NDArray[np.float64]]) -> AxialImage:

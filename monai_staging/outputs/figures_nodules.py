@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from monai_staging.metrics.calibration import reliability_bins
-from monai_staging.metrics.intervals import Estimate
+from monai_staging.metrics.intervals import Estimate, IntArray
 from monai_staging.metrics.nodules import NodulePredictions
 from monai_staging.outputs.figures import colour, figure_file, headline, line_style
 from monai_staging.outputs.figures_curves import draw_reliability, roc_points
@@ -83,6 +83,21 @@ def calibration_figure(
     return Path(path)
 
 
+def surest_rows(known: NodulePredictions) -> dict[tuple[int, int], IntArray]:
+    """Rows of nodules by their class and the one they were called, the surest first.
+
+    Args:
+        known: ``binary``, all with a label.
+    """
+    positive, chance = known.labels[:, 0] == 1, known.probabilities[:, 0]
+    rows = {}
+    for truth in (1, 0):
+        for called in (1, 0):
+            own = np.flatnonzero((positive == bool(truth)) & ((chance >= 0.5) == bool(called)))
+            rows[truth, called] = own[np.argsort(-np.abs(chance[own] - 0.5))]
+    return rows
+
+
 def nodules_figure(
     path: str | os.PathLike[str],
     predictions: NodulePredictions,
@@ -99,19 +114,10 @@ def nodules_figure(
         subtitle: what the data is.
     """
     known = predictions.known
-    positive, chance = known.labels[:, 0] == 1, known.probabilities[:, 0]
-    low, high = predictions.classes
-    rows = {}
-    for index, truth in reversed(list(enumerate((low, high)))):
-        for called, name in (
-            ((positive == bool(index)) & (chance >= 0.5), high),
-            (
-                (positive == bool(index)) & (chance < 0.5),
-                low,
-            ),
-        ):
-            # The surest first.
-            rows[f"{truth}, called {name}"] = np.flatnonzero(called)[np.argsort(-np.abs(chance[called] - 0.5))]
+    chance, classes = known.probabilities[:, 0], predictions.classes
+    rows = {
+        f"{classes[truth]}, called {classes[called]}": order for (truth, called), order in surest_rows(known).items()
+    }
     with figure_file(path, 1.25 * _SHOWN + 0.4, 6.9) as figure:
         grid = figure.subplots(len(rows), _SHOWN, squeeze=False)
         for line, (title, order) in zip(grid, rows.items(), strict=True):
@@ -128,6 +134,6 @@ def nodules_figure(
                     0.5, -0.02, f"{chance[index]:.2f}", transform=axes.transAxes, ha="center", va="top", fontsize=9
                 )
         figure.suptitle(
-            f"Surest predictions, with the probability of {high}\n{subtitle}", fontsize=11, x=0.01, ha="left"
+            f"Surest predictions, with the probability of {classes[1]}\n{subtitle}", fontsize=11, x=0.01, ha="left"
         )
     return Path(path)

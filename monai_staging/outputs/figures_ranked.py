@@ -18,6 +18,16 @@ def ranked_rows(scores: Sequence[float], shown: int) -> dict[str, list[int]]:
     return {"best": order[:shown], "median": order[middle : middle + shown], "worst": order[-shown:]}
 
 
+def ranked_examples(scores: Sequence[float]) -> dict[str, int]:
+    """Places of the ``best``, the ``median`` and the ``worst`` score; of few, the first of these, none twice."""
+    order = np.argsort(-np.nan_to_num(np.asarray(scores), nan=-np.inf), kind="stable").tolist()
+    chosen: dict[str, int] = {}
+    for name, rank in (("best", 0), ("median", len(order) // 2), ("worst", len(order) - 1)):
+        if order and order[rank] not in chosen.values():
+            chosen[name] = order[rank]
+    return chosen
+
+
 def ranked_axes(figure: Figure, rows: Mapping[str, Sequence[int]], shown: int) -> Iterator[tuple[Axes, int]]:
     """Axes for every picture with its place in the scores; titles of the rows are drawn, lines around axes are not."""
     grid = figure.subplots(len(rows), shown, squeeze=False)

@@ -18,6 +18,7 @@ from monai_staging.metrics.intervals import Estimate
 from monai_staging.outputs.boxes import SliceScore, box_table, write_box_evaluation
 from monai_staging.outputs.figures_curves import loss_figure
 from monai_staging.outputs.figures_lesion import lesion_figure
+from monai_staging.outputs.figures_ranked import ranked_examples
 from monai_staging.transforms.grid import Affine
 from monai_staging.workflows.boxes import BoxCollector, epochs_to_reach
 from monai_staging.workflows.boxes_data import SliceBoxData
@@ -103,10 +104,9 @@ class BoxReport(BoxCollector):
 
     def _draw(self, slices: list[SliceScore]) -> list[Path]:
         folder = self.output_dir / "figures"
-        order = np.argsort([-one.iou for one in slices], kind="stable")
         cases = self.places[0]
         paths = []
-        for name, row in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])):
+        for name, row in ranked_examples([one.iou for one in slices]).items():
             one = slices[row]
             volume = read_volume(self.data.volume_path(int(cases[row])))
             paths.append(

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ignite.engine import Engine
 from monai.utils.enums import CommonKeys as Keys
 
+from monai_staging.cohort.case import Lesion
 from monai_staging.detection.detections import Detections, concatenate, write_detections
 from monai_staging.detection.detector import Detector, detect_all
 from monai_staging.detection.evaluation import DetectionEvaluation, detection_froc, write_detection_evaluation
+from monai_staging.detection.examples import lesion_examples
 from monai_staging.detection.operating_points import OperatingPoints
 from monai_staging.detection.truth import DetectionTruth
+from monai_staging.outputs.case_figures import scan_lesion_figure
 from monai_staging.workflows.collector import EpochCollector
 
 
@@ -63,10 +68,11 @@ class DetectionReport(ScanCollector):
         points_file: operating points of :func:`choose_operating_points`; those that are there by then are reported.
         seed: of the bootstrap.
         resamples: of the bootstrap.
-        figures: whether one is drawn.
+        figures: whether they are drawn.
         title: what the data is.
         tracker: a tracking handler that is given metrics and figures, if any.
         printer: where lines for the user go.
+        scans: the evaluator's data list, with ``study``, ``image`` and ``lesions``; without, no lesion is drawn.
     """
 
     def __init__(
@@ -80,9 +86,11 @@ class DetectionReport(ScanCollector):
         title: str = "",
         tracker: Any = None,
         printer: Callable[[str], None] = print,
+        scans: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__()
         self.truth = truth
+        self.scans = {scan["study"]: scan for scan in scans}
         self.output_dir = Path(output_dir)
         self.points_file = None if points_file is None else Path(points_file)
         self.seed, self.resamples = seed, resamples
@@ -108,10 +116,30 @@ class DetectionReport(ScanCollector):
             figures=self.figures,
         )
         engine.state.metrics["cpm"] = self.result.metrics["cpm"].value
+        if self.figures and self.scans:
+            self.result = replace(self.result, figures=(*self.result.figures, *self._draw_lesions()))
         self._print(self.result)
         if self.tracker is not None:
             self.tracker.log_metrics_file(self.result.metrics_path)
             self.tracker.log_figures(self.result.figures)
+
+    def _draw_lesions(self) -> list[Path]:
+        lesions, paths = self.truth.lesions, []
+        for number, example in enumerate(lesion_examples(self.detections, self.truth), start=1):
+            scan, center = self.scans[lesions.scans[example.row]], lesions.centers_mm[example.row]
+            lesion = next(one for one in scan["lesions"] if np.array_equal(one["center_mm"], center))
+            paths.append(
+                scan_lesion_figure(
+                    self.output_dir / "figures" / f"lesion_{number}.png",
+                    scan["image"],
+                    Lesion(**lesion),
+                    example.found_mm,
+                    z_mm=_shared_z_mm(float(center[2]), example.found_mm, self.truth.boxes.corners[example.row]),
+                    case_name=scan["study"],
+                    subtitle=f"{self.title}; {example.text}",
+                )
+            )
+        return paths
 
     def _print(self, result: DetectionEvaluation) -> None:
         froc = result.froc
@@ -123,6 +151,14 @@ class DetectionReport(ScanCollector):
         self.printer(f"\n{result.table}\n\nWritten:")
         for path in (*result.files, *result.figures):
             self.printer(f"  {path}")
+
+
+def _shared_z_mm(middle: float, found_mm: Sequence[float] | None, box_mm: Sequence[float]) -> float:
+    """Height of the lesion's middle, or of what it has in common with a box that is not found there."""
+    if found_mm is None or found_mm[2] <= middle <= found_mm[5]:
+        return middle
+    low, high = max(found_mm[2], box_mm[2]), min(found_mm[5], box_mm[5])
+    return (low + high) / 2 if low <= high else middle
 
 
 class DetectionWriter(ScanCollector):

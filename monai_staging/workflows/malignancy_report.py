@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from torch import Tensor
 
 from monai_staging.metrics.classification import auroc, class_auroc
 from monai_staging.metrics.nodules import NodulePredictions
-from monai_staging.networks.nodule import NoduleOutput
+from monai_staging.networks.nodule import NoduleNetwork, NoduleOutput
 from monai_staging.outputs.nodules import NoduleEvaluation, write_nodule_evaluation
 from monai_staging.workflows.collector import EpochCollector
 from monai_staging.workflows.malignancy import probabilities
 from monai_staging.workflows.nodule_data import NoduleData
+from monai_staging.workflows.nodule_maps import write_nodule_maps
 
 
 class NoduleCollector(EpochCollector):
@@ -122,6 +124,7 @@ class MalignancyReport(NoduleCollector):
             self.predictions,
             others,
             data=self.data if self.figures else None,
+            network=engine.network,  # type: ignore[attr-defined]  # an evaluator's
             title=self.title,
             seed=self.seed,
             resamples=self.resamples,
@@ -136,17 +139,24 @@ def report_nodules(
     others: Mapping[str, NodulePredictions] | None = None,
     *,
     data: NoduleData | None = None,
+    network: NoduleNetwork | None = None,
     title: str = "",
     seed: int = 0,
     resamples: int = 1000,
     tracker: Any = None,
     printer: Callable[[str], None] = print,
 ) -> NoduleEvaluation:
-    """Writes an evaluation, prints its table and gives it to a tracker; see :class:`MalignancyReport`."""
+    """Writes an evaluation, prints its table and gives it to a tracker; see :class:`MalignancyReport`.
+
+    There are pictures with ``data`` alone, and what the class was read from with the ``network`` that read it.
+    """
     pictures = (lambda names: pictures_of(data, names)) if data is not None else None
     result = write_nodule_evaluation(
         output_dir, predictions, others or {}, title=title, seed=seed, n_boot=resamples, pictures=pictures
     )
+    if data is not None and network is not None:
+        maps = write_nodule_maps(Path(output_dir) / "figures" / "maps.png", network, data, predictions, title)
+        result = replace(result, figures=(*result.figures, *([maps] if maps else [])))
     known = predictions.known
     patients = len(set(known.patients))
     printer(f"\n{title}: {len(known)} nodules of {patients} patients with a label, {len(predictions)} predicted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from monai_staging.outputs.segmentation_files import SegmentationEvaluation
 from monai_staging.transforms.nodule_mask import NoduleMask
 from monai_staging.transforms.nodule_views import consensus
 from monai_staging.workflows.collector import EpochCollector
+from monai_staging.workflows.gate_maps import largest_slice, write_gates
 from monai_staging.workflows.segmentation_data import SegmentationData
 
 
@@ -65,7 +67,7 @@ class SegmentationCollector(EpochCollector):
 
 
 class SegmentationReport(SegmentationCollector):
-    """At the end of an evaluation writes ``metrics.json``, ``predictions.csv`` and a figure, and prints the table.
+    """At the end of an evaluation writes ``metrics.json``, ``predictions.csv`` and figures, and prints the table.
 
     Args:
         data: of the evaluation.
@@ -73,7 +75,7 @@ class SegmentationReport(SegmentationCollector):
         output_dir: folder for everything written.
         seed: of the bootstrap.
         resamples: of the bootstrap.
-        figures: whether one is drawn.
+        figures: whether they are drawn.
         title: what the data is; the set's test part by default.
         tracker: a tracking handler that is given metrics and figures, if any.
         printer: where lines for the user go.
@@ -113,6 +115,16 @@ class SegmentationReport(SegmentationCollector):
             n_boot=self.resamples,
             pictures=(lambda row: self._picture(list(masks)[row], masks)) if self.figures else None,
         )
+        if self.figures:
+            gates = write_gates(
+                self.output_dir / "figures" / "gates.png",
+                engine.network,  # type: ignore[attr-defined]  # an evaluator's
+                self.data,
+                masks,
+                {index: nodule.values["dice"] for index, nodule in zip(masks, nodules, strict=True)},
+                self.title,
+            )
+            self.result = replace(self.result, figures=(*self.result.figures, *([gates] if gates else [])))
         report_segmentation(self.result, nodules, self.title, self.seed, self.resamples, self.printer)
         if self.tracker is not None:
             self.tracker.log_metrics_file(self.result.metrics_path)
@@ -131,7 +143,7 @@ class SegmentationReport(SegmentationCollector):
         """Image, mask and reference of the slice where both together are largest, and a pixel's size in mm."""
         volume = self.data.volume(index)
         mask, reference = masks[index], consensus(volume.outlines)
-        place = int((mask | reference).sum(axis=(1, 2)).argmax())
+        place = largest_slice(mask, reference)
         return volume.image[0, place], mask[place], reference[place], self.data.spacing_mm(index)[1]
 
 

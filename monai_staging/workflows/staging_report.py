@@ -12,24 +12,28 @@ import numpy as np
 import torch
 from ignite.engine import Engine
 from numpy.typing import NDArray
+from torch import Tensor
 
 from monai_staging.files import write_json_atomic
 from monai_staging.metrics.levels import LabelCounts
 from monai_staging.metrics.predictions import StagingPredictions
-from monai_staging.networks.staging import LETTERS
+from monai_staging.networks.slice_staging import SliceStagingNetwork
+from monai_staging.networks.staging import LETTERS, StagingNetwork
 from monai_staging.outputs.evaluation import EvaluationResult, case_captions, write_evaluation, write_predictions
 from monai_staging.outputs.figures_attention import attention_figure
 from monai_staging.workflows.staging_collector import StagingCollector
+from monai_staging.workflows.staging_maps import write_study_maps
 
 Printer = Callable[[str], None]
 
 
 class _Shown(NamedTuple):
-    """A study that an attention figure is made of: (C, X, Y, Z) windows, (Z) heights, lesion kind to ranges of z."""
+    """A study that figures are made of: (C, X, Y, Z) windows, (Z) heights, lesion kind to ranges of z, clinical."""
 
-    image: NDArray[Any]
+    image: Tensor
     z_mm: NDArray[np.float64]
     lesions_z_mm: dict[str, list[tuple[float, float]]]
+    clinical: Tensor | None
 
 
 class StagingOutputs(StagingCollector):
@@ -38,10 +42,10 @@ class StagingOutputs(StagingCollector):
     Args:
         classes: categories per letter, in the order of the network's outputs.
         windows: of the image's channels: names, or level and width in HU.
-        spacing_mm: of the grid, along X and Y; the slices' positions come with the batch.
+        spacing_mm: of the grid; the slices' positions come with the batch.
         output_dir: folder for everything written.
         title: said in every figure, for example what cohort it is.
-        attention_cases: for how many cases an attention figure is made.
+        attention_cases: for how many cases an attention figure, and in an evaluation maps, are made.
         printer: where lines for the user go.
     """
 
@@ -70,9 +74,10 @@ class StagingOutputs(StagingCollector):
         for place, study in enumerate(batch["study"]):
             if len(self._shown) < self.attention_cases:
                 self._shown[study] = _Shown(
-                    torch.as_tensor(batch["image"][place]).to(torch.float16).cpu().numpy(),
+                    torch.as_tensor(batch["image"][place]).cpu().clone(),
                     torch.as_tensor(batch["slice_z_mm"][place]).cpu().numpy().astype(np.float64),
                     json.loads(batch["lesion_z_mm"][place]),
+                    torch.as_tensor(batch["clinical"][place]).cpu() if "clinical" in batch else None,
                 )
 
     def write_attention(self) -> list[Path]:
@@ -86,7 +91,7 @@ class StagingOutputs(StagingCollector):
             paths.append(
                 attention_figure(
                     self.output_dir / "figures" / f"attention_{study}.png",
-                    {self.windows[channel]: shown.image[channel].astype(np.float64) for channel in self._channels()},
+                    {self.windows[channel]: shown.image[channel].double().numpy() for channel in self._channels()},
                     {letter: weights[index] for index, letter in enumerate(LETTERS)},
                     shown.z_mm,
                     spacing_mm=(self.spacing_mm[0], self.spacing_mm[1]),
@@ -122,6 +127,7 @@ class StagingReport(StagingOutputs):
         resamples: of the bootstrap.
         figures: whether there are any; without, one training of many is told of in tables alone.
         tracker: a tracking handler that is given the metrics and figures, if any.
+        scans: the evaluator's data list, with ``study`` and ``image``; without, no maps are drawn.
         settings: see :class:`StagingOutputs`.
     """
 
@@ -133,6 +139,7 @@ class StagingReport(StagingOutputs):
         resamples: int = 1000,
         figures: bool = True,
         tracker: Any = None,
+        scans: Sequence[Mapping[str, Any]] = (),
         **settings: Any,
     ) -> None:
         super().__init__(**settings if figures else {**settings, "attention_cases": 0})
@@ -141,6 +148,7 @@ class StagingReport(StagingOutputs):
         self.seed = seed
         self.resamples = resamples
         self.tracker = tracker
+        self.volumes = {scan["study"]: scan["image"] for scan in scans}
         self.result: EvaluationResult | None = None
 
     def complete(self, engine: Engine) -> None:
@@ -166,11 +174,34 @@ class StagingReport(StagingOutputs):
             f"({self.resamples} times, seed {self.seed})\n\n{self.result.table}\n"
         )
         figures = [*self.result.figures, *self.write_attention()]
+        # An evaluator's engine has the network.
+        figures += self.write_maps(engine.network)  # type: ignore[attr-defined]
         self.printer("Written:")
         for path in (self.result.metrics_path, self.result.predictions_path, *figures):
             self.printer(f"  {path}")
         if self.tracker is not None:
             self.tracker.log_figures(figures)
+
+    def write_maps(self, network: StagingNetwork | SliceStagingNetwork) -> list[Path]:
+        """Writes ``figures/maps_<study>.png`` for the studies with attention whose volumes are known."""
+        predictions = self.predictions
+        assert predictions is not None  # complete() ran
+        return [
+            write_study_maps(
+                self.output_dir / "figures" / f"maps_{study}.png",
+                network,
+                shown.image,
+                shown.clinical,
+                self._per_slice(self.attention[study], len(shown.z_mm)),
+                predictions,
+                predictions.studies.index(study),
+                self.volumes[study],
+                self.spacing_mm,
+                self.title,
+            )
+            for study, shown in self._shown.items()
+            if study in self.volumes
+        ]
 
 
 class StagingInference(StagingOutputs):

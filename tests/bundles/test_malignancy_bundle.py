@@ -78,6 +78,7 @@ def test_training_ends_with_network_ruler_and_forest_in_one_table(trained: Path)
         "roc.png",
         "reliability.png",
         "nodules.png",
+        "maps.png",
     }
 
 
@@ -87,6 +88,8 @@ def test_the_run_is_in_mlflow_with_model_metrics_and_backbone(trained: Path) -> 
     assert run.info.status == "FINISHED"
     assert "test/auroc" in run.data.metrics and "val/auroc" in run.data.metrics
     assert "backbone.pt" in {item.path for item in client.list_artifacts(run.info.run_id)}
+    drawn = {f"figures/{path.name}" for path in (trained / "run" / "figures").iterdir()}
+    assert {item.path for item in client.list_artifacts(run.info.run_id, "figures")} == drawn
     checkpoint = read_checkpoint(trained / "run" / "backbone.pt")
     assert checkpoint.source["run_id"] == run.info.run_id and checkpoint.source["network"] == "resnet10"
 
@@ -133,6 +136,7 @@ def test_weights_trained_on_all_predict_unseen_nodules(nodules: Path, run_bundle
         folder=tmp_path,
     )
     assert "12 nodules of" in result.stdout and "| this network" in result.stdout
+    assert (tmp_path / "out" / "figures" / "maps.png").is_file()
     rows = rows_of(tmp_path / "out")
     with open(unseen / "nodules.csv", newline="") as file:
         expected = [row["nodule_index"] for row in csv.DictReader(file)]
@@ -164,6 +168,7 @@ def test_a_medmnist_file_trains_and_evaluates_with_one_command(
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     rows = rows_of(tmp_path / "run")
     assert [row["nodule"] for row in rows] == [f"test-{index}" for index in range(24)]
+    assert (tmp_path / "run" / "figures" / "maps.png").is_file() == (classes == 2)
     truth = arrays["test_labels"][:, 0].astype(int)
     # As MedMNIST's evaluator: binary at .5, else the largest; one class against the rest.
     if classes == 2:

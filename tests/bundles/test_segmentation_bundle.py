@@ -64,7 +64,8 @@ def test_training_ends_with_network_and_readers_side_by_side(trained: Path) -> N
     readers = np.mean([float(row["reader_dice"]) for row in several])
     assert metrics["reader_dice"]["value"] == pytest.approx(readers, abs=1e-5)
     assert not any("phantom-" in row["patient"] for row in rows)
-    assert (trained / "run" / "figures" / "nodules.png").stat().st_size > 10_000
+    for name in ("nodules", "gates"):
+        assert (trained / "run" / "figures" / f"{name}.png").stat().st_size > 10_000
 
 
 def test_the_rows_give_the_metrics_again(trained: Path) -> None:
@@ -81,6 +82,8 @@ def test_the_run_is_in_mlflow_and_the_weights_say_what_they_are(trained: Path) -
     (run,) = client.search_runs([client.get_experiment_by_name("segmentation").experiment_id])
     assert run.info.status == "FINISHED"
     assert "test/dice" in run.data.metrics and "val/dice" in run.data.metrics
+    drawn = {item.path for item in client.list_artifacts(run.info.run_id, "figures")}
+    assert drawn == {"figures/nodules.png", "figures/gates.png"}
     checkpoint = read_checkpoint(trained / "run" / "model.pt")
     assert checkpoint.source["network"] == "attention_unet" and checkpoint.source["views"] == "2.5d"
 

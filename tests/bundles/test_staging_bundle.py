@@ -61,7 +61,8 @@ def test_training_ends_with_the_table_the_figures_and_the_mlflow_command(trained
     assert 0 <= metrics["group_accuracy"]["value"] <= 1
     figures = {path.name for path in (trained / "run" / "figures").glob("*.png")}
     assert {"confusion_group.png", "roc_t.png", "reliability_m.png"} <= figures
-    assert any(name.startswith("attention_case-") for name in figures)
+    shown = {name.removeprefix("attention_") for name in figures if name.startswith("attention_case-")}
+    assert len(shown) == 2 and {name.removeprefix("maps_") for name in figures if name.startswith("maps_")} == shown
 
 
 def test_a_training_leaves_its_course_and_a_start_for_others(trained: Path) -> None:
@@ -170,6 +171,8 @@ def test_the_run_is_in_mlflow_with_config_metrics_figures_and_model(trained: Pat
     assert any(name.startswith("system/") for name in run.data.metrics)
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert {"config.json", "figures"} <= names
+    drawn = {f"figures/{path.name}" for path in (trained / "run" / "figures").iterdir()}
+    assert {item.path for item in client.list_artifacts(run.info.run_id, "figures")} == drawn
     assert client.search_logged_models([experiment.experiment_id])
     # No patient in anything that was logged.
     patients = {case["patient"] for case in json.loads((tiny_cohort / "cohort.json").read_text())["training"]}
@@ -183,10 +186,12 @@ def test_evaluate_gives_the_training_s_own_table_again(
     run_bundle(
         *("run", "--config_file", BUNDLE / "evaluate.json", "--dataset_dir", tiny_cohort),
         *("--weights", trained / "run" / "best.pt", "--output_dir", tmp_path / "out", "--resamples", "50", *SMALL),
+        *("--figures", "false"),
         folder=tmp_path,
     )
     for name in ("metrics.json", "predictions.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (trained / "run" / name).read_bytes()
+    assert not (tmp_path / "out" / "figures").exists()
 
 
 def test_inference_needs_no_labels_and_names_no_patient(

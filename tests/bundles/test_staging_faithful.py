@@ -65,8 +65,12 @@ def test_evaluate_takes_the_faithful_config_too(
     run_bundle(
         *("run", "--config_file", configs("evaluate"), "--dataset_dir", tiny_cohort, "--resamples", "20"),
         *("--weights", trained / "run" / "best.pt", "--output_dir", tmp_path / "out", *SMALL),
+        *("--attention_cases", "1"),
         folder=tmp_path,
     )
+    (attention,) = (tmp_path / "out" / "figures").glob("attention_*.png")
+    (maps,) = (tmp_path / "out" / "figures").glob("maps_*.png")
+    assert maps.name.removeprefix("maps_") == attention.name.removeprefix("attention_")
     given = (trained / "run" / "predictions.csv").read_text().splitlines()
     found = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert [line.split(",")[:16] for line in found] == [line.split(",")[:16] for line in given]

@@ -158,7 +158,7 @@ def test_boxes_that_are_not_there_are_told_of(tmp_path: Path, figures: list[Figu
     lesion_figure(tmp_path / "c.png", array, affine, READER_BOX, away)
     lesion_figure(tmp_path / "d.png", array, affine, READER_BOX, away, z_mm=-80)
     first, second, third, fourth = (texts(figure) for figure in figures)
-    assert "no predicted box" in first
+    assert "not found" in first
     assert "no reader's box" in second and any("inside the predicted box" in text for text in second)
     assert "predicted box is at z = -125.0 to -120.0 mm" in third
     assert "no box on this slice" in fourth

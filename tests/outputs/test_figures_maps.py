@@ -90,9 +90,12 @@ def test_a_study_is_shown_where_the_map_is_largest_then_by_weight(tmp_path: Path
     own = letter_map(grid, 6, 5, {0: 0.5, 8: 0.3, 5: 0.2, 11: 0.4})
     study_maps_figure(tmp_path / "a.png", Volume(array, affine), grid, {"t": own, "m": own}, case_name="case-1")
     assert list(asked["rows"]) == [
-        "T   T2 (0.61), reference T3   (lung window, centre -600 HU, width 1500 HU)",
-        "M   T2 (0.61), reference T3   (mediastinum window, centre 40 HU, width 400 HU)",
+        "T   T2 (0.61), reference T3",
+        "M   T2 (0.61), reference T3",
     ]
+    assert asked["subtitle"].splitlines()[-1] == (
+        "T: lung window, centre -600 HU, width 1500 HU; M: mediastinum window, centre 40 HU, width 400 HU"
+    )
     panels = next(iter(asked["rows"].values()))
     # Slices 0 and 11 are beyond the scan; 5 is too near to 6.
     assert [panel.title for panel in panels] == [
@@ -156,6 +159,9 @@ def test_every_kind_of_view_is_shown_with_its_map(
     nodule_maps_figure(tmp_path / "b.png", cut, [NoduleMap("nodule 1", views, maps)], sided=False)
     unmarked = asked["rows"]["nodule 1"]
     assert not any(panel.plane.sides for panel in unmarked)
+    if kind == "2.5d":
+        # Nobody knows where the feet are.
+        assert [panel.title for panel in unmarked[2:]] == ["3 mm before", "3 mm after"]
     for one, other in zip(panels, unmarked, strict=True):
         np.testing.assert_array_equal(one.plane.values, other.plane.values)
 

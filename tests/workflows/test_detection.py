@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ import torch
 from ignite.engine import Engine
 from monai.engines import SupervisedEvaluator
 
+from monai_staging.cohort import Lesion
 from monai_staging.cohort.volume import Volume, write_volume
 from monai_staging.detection import Detections, OperatingPoints, read_detections
 from monai_staging.detection.detector import detect_all
 from monai_staging.detection.truth import DetectionTruth
 from monai_staging.errors import DataError, UsageError
+from monai_staging.workflows import detection_report
 from monai_staging.workflows.detection import (
     DetectionLoss,
     DetectionPrepareBatch,
@@ -97,6 +100,50 @@ def test_points_chosen_on_some_scans_are_reported_on_others(scans: list[dict], t
     without.printer = printed.append
     evaluate(scans, without)
     assert "operating point" not in printed[-1] and "frozen_1_fp_sensitivity" not in without.result.metrics
+
+
+def test_lesions_that_were_found_and_missed_are_drawn_without_a_name(
+    scans: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A large lesion that nothing is found in, and one that is hit beside its middle slice.
+    missed = {"kind": "nodule", "site": None, "center_mm": (0.0, 30.0, 40.0), "size_mm": (9.0, 9.0, 9.0)}
+    scans[0]["lesions"] = [{**missed, "diameter_mm": None}]
+    moved = scans[3]["lesions"][0]
+    scans[3]["lesions"] = [{**moved, "center_mm": (-8.0, 12.0, 29.0), "size_mm": (20.0, 20.0, 20.0)}]
+    asked: list[dict] = []
+    draw = detection_report.scan_lesion_figure
+
+    def keep(path: Path, image: str, lesion: Lesion, found: Any, **settings: Any) -> Path:
+        asked.append({"image": image, "lesion": lesion, "found": found, **settings})
+        return draw(path, image, lesion, found, **settings)
+
+    monkeypatch.setattr(detection_report, "scan_lesion_figure", keep)
+    printed: list[str] = []
+    settings = {"resamples": 5, "title": "scans", "printer": printed.append}
+    report = DetectionReport(DetectionTruth.of(scans), tmp_path / "out", scans=scans, **settings)
+    evaluate(scans, report)
+    assert report.result is not None
+    names = [path.name for path in report.result.figures]
+    assert names == ["froc.png", "lesion_1.png", "lesion_2.png", "lesion_3.png"]
+    assert all(path.is_file() and f"  {path}" in printed for path in report.result.figures)
+    surest, median, nothing = asked
+    assert surest["case_name"] == "case-1" and surest["image"] == scans[1]["image"]
+    assert surest["found"] == (-9.0, 9.0, 18.0, -3.0, 15.0, 24.0) and surest["z_mm"] == 21
+    assert "scans; surest of 3 found (centre in the lesion), score 0.9, diameter 6 mm" in surest["subtitle"]
+    assert "median of 3 found" in median["subtitle"]
+    assert nothing["lesion"] == Lesion("nodule", (0.0, 30.0, 40.0), (9.0, 9.0, 9.0)) and nothing["found"] is None
+    assert "largest of 1 not found, diameter 9 mm" in nothing["subtitle"]
+    # The slice is the lesion's middle where the box is there too, else what both have in common.
+    assert detection_report._shared_z_mm(29.0, (0, 0, 18, 6, 6, 24), (0, 0, 19, 20, 20, 39)) == 21.5
+    assert detection_report._shared_z_mm(29.0, (0, 0, 0, 6, 6, 9), (0, 0, 19, 20, 20, 39)) == 29
+
+
+def test_without_volumes_or_figures_no_lesion_is_drawn(scans: list[dict], tmp_path: Path) -> None:
+    truth = DetectionTruth.of(scans)
+    for name, settings in (("bare", {}), ("none", {"scans": scans, "figures": False})):
+        report = DetectionReport(truth, tmp_path / name, resamples=5, printer=lambda _: None, **settings)
+        evaluate(scans, report)
+        assert not list((tmp_path / name).glob("figures/lesion_*.png"))
 
 
 def test_a_writer_keeps_what_counts_at_its_point(scans: list[dict], tmp_path: Path) -> None:
