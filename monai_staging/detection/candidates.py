@@ -1,7 +1,8 @@
 """From a network's probabilities, slice by slice, to candidates: distance merging in a slice, z-merging across slices.
 
 A region is what is connected on one axial slice. Regions of a slice whose centres are close are one (distance merging),
-and those of neighbouring slices whose centres are close are one candidate (z-merging), all of it in millimetres.
+and those of neighbouring slices whose centres are close are one candidate (z-merging), all of it in millimetres. The
+pieces of a large lesion are far apart for a small one: close is also what lies within another's radius.
 """
 
 from __future__ import annotations
@@ -29,21 +30,24 @@ class CandidateRules:
         merge_mm: regions of one slice whose centres are at most so far apart are one.
         z_merge_mm: then likewise in plane, on slices that are at most ``gap_mm`` apart.
         gap_mm: neighbouring slices are always near enough, whatever their distance.
+        radii: and in both cases at most so many radii of the larger one apart, those of circles of its area; 0 for
+            distances alone.
 
     Raises:
-        UsageError: a threshold outside (0, 1), or a negative distance.
+        UsageError: a threshold outside (0, 1), a negative distance or number of radii.
     """
 
     threshold: float = 0.1
     merge_mm: float = 4.0
     z_merge_mm: float = 4.0
     gap_mm: float = 4.0
+    radii: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1 or min(self.merge_mm, self.z_merge_mm, self.gap_mm) < 0:
+        if not 0 < self.threshold < 1 or min(self.merge_mm, self.z_merge_mm, self.gap_mm, self.radii) < 0:
             raise UsageError(
-                "CandidateRules: a threshold above 0 and below 1 and distances of 0 mm or more are needed; found "
-                f"{self.threshold}, {self.merge_mm}, {self.z_merge_mm} and {self.gap_mm}"
+                "CandidateRules: a threshold above 0 and below 1, distances and radii of 0 or more are needed; found "
+                f"{self.threshold}, {self.merge_mm}, {self.z_merge_mm}, {self.gap_mm} mm and {self.radii}"
             )
 
 
@@ -74,7 +78,8 @@ def find_candidates(
     points = places * np.asarray(grid.spacing_mm) + grid.origin_mm
     for step in (0.0, max(rules.gap_mm, grid.spacing_mm[2])):
         # First within slices, then, with the centres of what that gave, across them.
-        reach = rules.z_merge_mm if step else rules.merge_mm
+        area = np.bincount(owner) * grid.spacing_mm[0] * grid.spacing_mm[1]
+        reach = np.maximum(rules.z_merge_mm if step else rules.merge_mm, rules.radii * np.sqrt(area / np.pi))
         owner = linked(_centers(points, chance, owner), reach, step)[owner]
     peak = np.full(owner.max() + 1, 0.0)
     np.maximum.at(peak, owner, chance)
@@ -86,12 +91,12 @@ def find_candidates(
     return np.concatenate([low - half, high + half], axis=1), peak
 
 
-def linked(centers_mm: FloatArray, reach_mm: float, gap_mm: float) -> IntArray:
+def linked(centers_mm: FloatArray, reach_mm: FloatArray, gap_mm: float) -> IntArray:
     """Groups of points that a chain of close ones joins.
 
     Args:
         centers_mm: (N, 3).
-        reach_mm: two are close if they lie at most so far apart in plane,
+        reach_mm: (N) two are close if they lie at most as far apart in plane as the larger reach of both,
         gap_mm: and at most so far along z.
 
     Returns:
@@ -103,11 +108,11 @@ def linked(centers_mm: FloatArray, reach_mm: float, gap_mm: float) -> IntArray:
 
     # Rounding must not part two that are just so far apart.
     plane, depth = reach_mm + 1e-6, gap_mm + 1e-6
-    # All pairs in a box of both reaches, then those within the cylinder.
-    scaled = centers_mm / (plane, plane, depth)
+    # All pairs in a box of the largest reach, then those within their own cylinder.
+    scaled = centers_mm / (plane.max(), plane.max(), depth)
     pairs = KDTree(scaled).query_pairs(1.0, p=np.inf, output_type="ndarray")
     apart = centers_mm[pairs[:, 0]] - centers_mm[pairs[:, 1]]
-    pairs = pairs[np.hypot(apart[:, 0], apart[:, 1]) <= plane]
+    pairs = pairs[np.hypot(apart[:, 0], apart[:, 1]) <= plane[pairs].max(axis=1)]
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(centers_mm),) * 2)
     groups: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
     return groups
