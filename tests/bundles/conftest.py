@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import select
@@ -10,9 +11,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
+from monai.bundle import ConfigWorkflow
 
 from monai_staging.cohort.default import default_cohort
 from monai_staging.tnm.categories import LETTERS, categories
@@ -89,3 +92,36 @@ def run_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
     yield run
     warm.stdin.close()
     warm.wait(30)
+
+
+@pytest.fixture
+def check_properties(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ConfigWorkflow]:
+    """That MONAI finds in configs all that it asks of a bundle whose kind is ``train`` or ``infer``."""
+
+    def check(kind: str, *configs: Path, **keys: Any) -> ConfigWorkflow:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
+        workflow = ConfigWorkflow(
+            list(map(str, configs)),
+            meta_file=str(configs[0].with_name("metadata.json")),
+            workflow_type=kind,
+            logging_file=False,
+            output_dir=str(tmp_path / "run"),
+            **keys,
+        )
+        workflow.initialize()
+        assert workflow.check_properties() == []
+        workflow.finalize()
+        return workflow
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[[Path], list[dict[str, str]]]:
+    """Reads the predictions in a folder, a row each."""
+
+    def rows(folder: Path) -> list[dict[str, str]]:
+        with open(folder / "predictions.csv", newline="") as file:
+            return list(csv.DictReader(file))
+
+    return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from monai.bundle import ConfigWorkflow
 
 from monai_staging.cohort import load_cohort
 from monai_staging.cohort.volume import read_mask, read_volume
@@ -20,6 +18,8 @@ from monai_staging.networks.pretrained import read_checkpoint
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "segmentation"
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
+Check = Callable[..., None]
+Rows = Callable[[Path], list[dict[str, str]]]
 NETWORK = ["--width", "0.5", "--spacing_mm", "[4.0,4.0,5.0]", "--window", "[48,48,32]"]
 LIMITS = ["--test_limit", "2", "--val_limit", "1", "--patch", "[24,24,16]", "--batch_size", "4"]
 
@@ -38,12 +38,7 @@ def trained(tiny_cohort: Path, run_bundle: RunBundle, tmp_path_factory: pytest.T
     return folder
 
 
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "predictions.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_training_ends_with_scores_of_whole_scans(trained: Path) -> None:
+def test_training_ends_with_scores_of_whole_scans(trained: Path, rows_of: Rows) -> None:
     assert "phantoms (synthetic CT), test part: 2 scans of 2 patients" in (trained / "stdout.txt").read_text()
     metrics = json.loads((trained / "run" / "metrics.json").read_text())
     rows = rows_of(trained / "run")
@@ -59,7 +54,11 @@ def test_training_ends_with_scores_of_whole_scans(trained: Path) -> None:
 
 
 def test_weights_evaluate_as_their_training_did(
-    trained: Path, tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path
+    trained: Path,
+    tiny_cohort: Path,
+    run_bundle: RunBundle,
+    tmp_path: Path,
+    rows_of: Rows,
 ) -> None:
     run_bundle(
         *("run", "--config_file", BUNDLE / "chest_evaluate.json", "--dataset_dir", tiny_cohort, *NETWORK),
@@ -96,20 +95,6 @@ def test_inference_needs_no_outline(trained: Path, tiny_cohort: Path, run_bundle
         assert all(0 < lesion["axial_diameter_mm"] <= lesion["diameter_3d_mm"] for lesion in lesions)
 
 
-def test_monai_finds_every_property_it_knows_of(
-    tiny_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/m.db")
-    workflow = ConfigWorkflow(
-        config_file=str(BUNDLE / "chest.json"),
-        meta_file=str(BUNDLE / "metadata.json"),
-        logging_file=False,
-        workflow_type="train",
-        dataset_dir=str(tiny_cohort),
-        output_dir=str(tmp_path / "run"),
-        cache=str(tmp_path / "cache"),
-        width=0.5,
-    )
-    workflow.initialize()
-    assert workflow.check_properties() == []
-    workflow.finalize()
+def test_monai_finds_every_property_it_knows_of(check_properties: Check, tiny_cohort: Path, tmp_path: Path) -> None:
+    keys = {"dataset_dir": str(tiny_cohort), "cache": str(tmp_path / "cache"), "width": 0.5}
+    check_properties("train", BUNDLE / "chest.json", **keys)

@@ -11,7 +11,7 @@ import mlflow
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata
+from monai.bundle import ConfigParser, verify_metadata
 
 from monai_staging.detection import OperatingPoints, read_detections
 from monai_staging.networks.pretrained import read_checkpoint
@@ -22,6 +22,7 @@ CONFIGS = ("train", "evaluate", "inference")
 NETWORK = {"width": 0.125, "channels": 8, "spacing_mm": 4.0, "anchors_mm": [12.0, 20.0], "size": 32}
 SMALL = [part for name, value in NETWORK.items() for part in (f"--{name}", str(value).replace(" ", ""))]
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
+Check = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -139,22 +140,10 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(
 
 @pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("evaluate", "infer"), ("inference", "infer")])
 def test_every_config_has_the_properties_of_a_bundle(
-    name: str, kind: str, trained: Path, tiny_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, kind: str, check_properties: Check, trained: Path, tiny_cohort: Path
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
     weights = {} if name == "train" else {"weights": str(trained / "run" / "model.pt")}
-    workflow = ConfigWorkflow(
-        str(BUNDLE / f"{name}.json"),
-        workflow_type=kind,
-        logging_file=False,
-        dataset_dir=str(tiny_cohort),
-        output_dir=str(tmp_path),
-        **NETWORK,
-        **weights,
-    )
-    workflow.initialize()
-    assert workflow.check_properties() == []
-    workflow.finalize()
+    check_properties(kind, BUNDLE / f"{name}.json", dataset_dir=str(tiny_cohort), **NETWORK, **weights)
 
 
 def test_the_configs_agree_on_network_and_scan() -> None:

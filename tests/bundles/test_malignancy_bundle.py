@@ -16,7 +16,6 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from monai_staging.cohort.nodules.phantom import write_phantom_nodules
@@ -27,6 +26,8 @@ BUNDLE = ROOT / "bundles" / "malignancy"
 SMALL = ["--network", "resnet10", "--width", "0.125", "--size", "32", "--spacing_mm", "1.125", "--views", "central"]
 SMALL += ["--system_metrics", "false", "--resamples", "50"]
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
+Check = Callable[..., None]
+Rows = Callable[[Path], list[dict[str, str]]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,12 +58,7 @@ def trained(nodules: Path, run_bundle: RunBundle, tmp_path_factory: pytest.TempP
     return folder
 
 
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "predictions.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_training_ends_with_network_ruler_and_forest_in_one_table(trained: Path) -> None:
+def test_training_ends_with_network_ruler_and_forest_in_one_table(trained: Path, rows_of: Rows) -> None:
     text = (trained / "stdout.txt").read_text()
     assert "phantom nodules (synthetic), test part" in text
     for name in ("this network", "ruler", "forest"):
@@ -114,7 +110,9 @@ def test_a_training_starts_from_another_ones_backbone(
     assert run.data.tags["start.run_id"] == source["run_id"] and float(run.data.tags["start.matched"]) == 1
 
 
-def test_weights_trained_on_all_predict_unseen_nodules(nodules: Path, run_bundle: RunBundle, tmp_path: Path) -> None:
+def test_weights_trained_on_all_predict_unseen_nodules(
+    nodules: Path, run_bundle: RunBundle, tmp_path: Path, rows_of: Rows
+) -> None:
     run_bundle(
         *("run", "--config_file", f"['{BUNDLE}/train.json','{BUNDLE}/final.json']", "--dataset_dir", nodules),
         *("--epochs", "2", "--output_dir", tmp_path / "final", "--log_model", "false", *SMALL),
@@ -146,7 +144,11 @@ def test_weights_trained_on_all_predict_unseen_nodules(nodules: Path, run_bundle
 
 @pytest.mark.parametrize(("kind", "shape"), [("nodulemnist3d", (28, 28, 28)), ("pathmnist", (28, 28, 3))])
 def test_a_medmnist_file_trains_and_evaluates_with_one_command(
-    run_bundle: RunBundle, tmp_path: Path, kind: str, shape: tuple[int, ...]
+    run_bundle: RunBundle,
+    tmp_path: Path,
+    kind: str,
+    shape: tuple[int, ...],
+    rows_of: Rows,
 ) -> None:
     random = np.random.default_rng(0)
     classes = 2 if kind == "nodulemnist3d" else 3
@@ -201,17 +203,6 @@ def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(nodules: Path, t
     assert (tmp_path / "killed" / "predictions.csv").read_text() == (tmp_path / "whole" / "predictions.csv").read_text()
 
 
-def test_monai_finds_every_property_it_knows_of(nodules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/m.db")
-    workflow = ConfigWorkflow(
-        config_file=str(BUNDLE / "train.json"),
-        meta_file=str(BUNDLE / "metadata.json"),
-        logging_file=False,
-        workflow_type="train",
-        dataset_dir=str(nodules),
-        output_dir=str(tmp_path / "run"),
-        network="resnet10",
-        width=0.125,
-    )
-    workflow.initialize()
-    assert workflow.check_properties() == []
+def test_monai_finds_every_property_it_knows_of(check_properties: Check, nodules: Path) -> None:
+    keys = {"dataset_dir": str(nodules), "network": "resnet10", "width": 0.125}
+    check_properties("train", BUNDLE / "train.json", **keys)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 from collections.abc import Callable
@@ -23,6 +22,8 @@ BUNDLE = ROOT / "bundles" / "segmentation"
 SIZE = ["--width", "0.5", "--size", "32", "--spacing_mm", "1.3"]
 SMALL = [*SIZE, "--system_metrics", "false", "--resamples", "50", "--log_model", "false"]
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
+Check = Callable[..., ConfigWorkflow]
+Rows = Callable[[Path], list[dict[str, str]]]
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +45,7 @@ def trained(nodules: Path, run_bundle: RunBundle, tmp_path_factory: pytest.TempP
     return folder
 
 
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "predictions.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_training_ends_with_network_and_readers_side_by_side(trained: Path) -> None:
+def test_training_ends_with_network_and_readers_side_by_side(trained: Path, rows_of: Rows) -> None:
     text = (trained / "stdout.txt").read_text()
     assert "phantom nodules (synthetic), test part" in text
     for words in ("this network", "a reader", "network - reader"):
@@ -89,7 +85,11 @@ def test_the_run_is_in_mlflow_and_the_weights_say_what_they_are(trained: Path) -
 
 
 def test_weights_evaluate_a_fold_as_its_training_did(
-    trained: Path, nodules: Path, run_bundle: RunBundle, tmp_path: Path
+    trained: Path,
+    nodules: Path,
+    run_bundle: RunBundle,
+    tmp_path: Path,
+    rows_of: Rows,
 ) -> None:
     run_bundle(
         *("run", "--config_file", BUNDLE / "evaluate.json", "--dataset_dir", nodules, *SIZE),
@@ -101,7 +101,9 @@ def test_weights_evaluate_a_fold_as_its_training_did(
     assert not (tmp_path / "figures").exists()
 
 
-def test_a_cube_is_segmented_by_another_network(nodules: Path, run_bundle: RunBundle, tmp_path: Path) -> None:
+def test_a_cube_is_segmented_by_another_network(
+    nodules: Path, run_bundle: RunBundle, tmp_path: Path, rows_of: Rows
+) -> None:
     run_bundle(
         *("run", "--config_file", BUNDLE / "train.json", "--dataset_dir", nodules, "--epochs", "1", "--folds", "3"),
         *("--network", "dynunet", "--pyramid", "true", "--views", "3d", "--size", "24", "--spacing_mm", "2"),
@@ -113,21 +115,9 @@ def test_a_cube_is_segmented_by_another_network(nodules: Path, run_bundle: RunBu
     assert len(rows) >= 6 and all(float(row["volume_mm3"]) > 0 for row in rows)
 
 
-def test_monai_finds_every_property_it_knows_of(nodules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/m.db")
-    workflow = ConfigWorkflow(
-        config_file=str(BUNDLE / "train.json"),
-        meta_file=str(BUNDLE / "metadata.json"),
-        logging_file=False,
-        workflow_type="train",
-        dataset_dir=str(nodules),
-        output_dir=str(tmp_path / "run"),
-        width=0.5,
-    )
-    workflow.initialize()
-    assert workflow.check_properties() == []
-    image = torch.rand(1, 3, 64, 64)
-    assert workflow.network_def(image).shape == (1, 1, 64, 64)
+def test_monai_finds_every_property_it_knows_of(check_properties: Check, nodules: Path) -> None:
+    workflow = check_properties("train", BUNDLE / "train.json", dataset_dir=str(nodules), width=0.5)
+    assert workflow.network_def(torch.rand(1, 3, 64, 64)).shape == (1, 1, 64, 64)
 
 
 def test_metadata_is_of_the_schema(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
 from monai_staging.metrics.levels import level_classes
@@ -33,6 +33,7 @@ SMALL = ["--size", "[48,48,24]", "--spacing_mm", "[7.0,7.0,14.0]", "--network", 
 TRAIN = [*SMALL, "--map_start_steps", "40"]
 BUNDLE = ROOT / "bundles" / "staging"
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
+Check = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -275,19 +276,9 @@ def test_a_killed_training_resumes_to_the_same_predictions(
 
 @pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("evaluate", "infer"), ("inference", "infer")])
 def test_every_config_has_the_properties_of_a_bundle(
-    name: str, kind: str, tiny_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, kind: str, check_properties: Check, tiny_cohort: Path
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
-    workflow = ConfigWorkflow(
-        str(BUNDLE / f"{name}.json"),
-        workflow_type=kind,
-        logging_file=False,
-        dataset_dir=str(tiny_cohort),
-        output_dir=str(tmp_path),
-    )
-    workflow.initialize()
-    assert workflow.check_properties() == []
-    workflow.finalize()
+    check_properties(kind, BUNDLE / f"{name}.json", dataset_dir=str(tiny_cohort))
 
 
 def test_the_configs_agree_on_what_the_network_is_shown() -> None:

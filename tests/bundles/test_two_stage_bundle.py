@@ -11,7 +11,7 @@ import mlflow
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 
 from monai_staging.detection import OperatingPoints, read_detections
 from monai_staging.networks.pretrained import read_checkpoint
@@ -29,6 +29,7 @@ NETWORK = {
 }
 TRAINING = {"size": 32, "patches": 4, "epochs": 3, "classifier_epochs": 2, "rounds": 2, "copies": 4, "batch_size": 8}
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
+Check = Callable[..., None]
 
 
 def configs(*names: str) -> list[str]:
@@ -141,28 +142,11 @@ def test_a_training_stopped_in_either_stage_goes_on_as_if_it_had_not(
     ],
 )
 def test_every_config_has_the_properties_of_a_bundle(
-    names: tuple[str, ...],
-    kind: str,
-    trained: Path,
-    tiny_cohort: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    names: tuple[str, ...], kind: str, check_properties: Check, trained: Path, tiny_cohort: Path
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
     weights = {} if kind == "train" else {"weights": str(trained / "run" / "model.pt")}
-    workflow = ConfigWorkflow(
-        configs(*names),
-        meta_file=str(BUNDLE / "metadata.json"),
-        workflow_type=kind,
-        logging_file=False,
-        dataset_dir=str(tiny_cohort),
-        output_dir=str(tmp_path),
-        **NETWORK,
-        **weights,
-    )
-    workflow.initialize()
-    assert workflow.check_properties() == []
-    workflow.finalize()
+    files = [BUNDLE / f"{name}.json" for name in names]
+    check_properties(kind, *files, dataset_dir=str(tiny_cohort), **NETWORK, **weights)
 
 
 def test_what_the_overlay_turns_off_is_what_it_names() -> None:
