@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch.utils.hooks import RemovableHandle
 
-from monai_staging.errors import UsageError
+from monai_staging.errors import DataError, UsageError
 
 
 class GradientNorm:
@@ -23,6 +23,7 @@ class GradientNorm:
 
     Raises:
         UsageError: a norm that is not positive.
+        DataError: while training, a gradient that is not finite, before it reaches the weights.
     """
 
     def __init__(self, network: torch.nn.Module, largest: float = 5.0) -> None:
@@ -43,4 +44,9 @@ class GradientNorm:
         self._hook = engine.optimizer.register_step_pre_hook(self._clip)
 
     def _clip(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.largest)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.largest)
+        if not torch.isfinite(norm):
+            raise DataError(
+                f"GradientNorm: gradients must be finite, found a norm of {float(norm)} at a finite loss. In "
+                "bfloat16 some convolutions on CPUs fail on maps of few cells: try --amp false, or larger images."
+            )

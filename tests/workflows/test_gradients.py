@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
 
-from monai_staging.errors import UsageError
+from monai_staging.errors import DataError, UsageError
 from monai_staging.workflows.gradients import GradientNorm
 
 VALUES = (1.0, 4.0, 2.0, 3.0)
@@ -27,7 +29,11 @@ class Steps(torch.optim.SGD):
         )
 
 
-def gradients(largest: float | None, accumulation_steps: int) -> list[list[float]]:
+def shifted(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    return (prediction - label - 5).sum()
+
+
+def gradients(largest: float | None, accumulation_steps: int, loss: Any = shifted) -> list[list[float]]:
     torch.manual_seed(0)
     network = torch.nn.Linear(3, 1, bias=False)
     optimizer = Steps(network)
@@ -38,7 +44,7 @@ def gradients(largest: float | None, accumulation_steps: int) -> list[list[float
         train_data_loader=DataLoader(Dataset(items), batch_size=1),
         network=network,
         optimizer=optimizer,
-        loss_function=lambda prediction, label: (prediction - label - 5).sum(),
+        loss_function=loss,
         accumulation_steps=accumulation_steps,
         train_handlers=[] if largest is None else [GradientNorm(network, largest)],
     ).run()
@@ -60,3 +66,9 @@ def test_what_a_step_sees_is_clipped_once(accumulation_steps: int) -> None:
 def test_a_norm_must_be_positive() -> None:
     with pytest.raises(UsageError, match="found 0"):
         GradientNorm(torch.nn.Linear(1, 1), 0)
+
+
+def test_a_gradient_that_is_not_finite_ends_the_training_before_the_step() -> None:
+    # The root of 0 is 0, its slope is not finite.
+    with pytest.raises(DataError, match="gradients must be finite, found a norm of nan"):
+        gradients(6.0, 1, lambda prediction, label: torch.sqrt(0 * prediction).sum())
