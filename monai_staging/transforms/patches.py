@@ -30,7 +30,9 @@ class RandPatches(RandomizableTransform):
     A patch around a lesion is centred on one drawn at random from those given, moved by up to ``jitter_mm`` along each
     axis. The others are drawn uniformly from where a patch lies wholly inside the volume (along an axis that is too
     short for one: centred). With ``spacing_mm`` patches lie on an RAS grid of that spacing; without, they are the
-    file's own voxels. In both cases only the pages of the file that the patch lies on are read.
+    file's own voxels. In both cases only the pages of the file that the patch lies on are read. A ``zoom`` above 1 makes
+    lesions larger or smaller at no cost: the grid of each patch is up to that much finer or coarser, and its affine says
+    so.
 
     Args:
         size: voxels of a patch along its three axes.
@@ -38,11 +40,13 @@ class RandPatches(RandomizableTransform):
         count: patches per volume.
         lesion_fraction: probability that a patch is around a lesion; without lesions, all patches are elsewhere.
         jitter_mm: largest distance of the patch's centre from the lesion's, along each axis.
+        zoom: largest factor on a patch's spacing, and on its inverse; drawn log-uniformly. Needs ``spacing_mm``.
         pad_value: of what lies outside the volume, HU.
         root: folder that relative paths start from.
 
     Raises:
-        UsageError: a size, spacing or count that is not positive, a fraction outside [0, 1], or a negative jitter.
+        UsageError: a size, spacing or count that is not positive, a fraction outside [0, 1], a negative jitter, or a zoom
+            below 1 or without a spacing.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class RandPatches(RandomizableTransform):
         count: int = 1,
         lesion_fraction: float = 0.5,
         jitter_mm: float = 8.0,
+        zoom: float = 1.0,
         pad_value: int = -1024,
         root: str | PathLike[str] | None = None,
     ) -> None:
@@ -67,20 +72,23 @@ class RandPatches(RandomizableTransform):
                 f"RandPatches: lesion_fraction must be in [0, 1] and jitter_mm not negative, "
                 f"found {lesion_fraction} and {jitter_mm}"
             )
+        if zoom < 1 or (zoom > 1 and self.spacing_mm is None):
+            raise UsageError(f"RandPatches: zoom must be at least 1, and 1 without spacing_mm, found {zoom}")
         self.count = count
         self.lesion_fraction = lesion_fraction
         self.jitter_mm = jitter_mm
+        self.zoom = zoom
         self.pad_value = pad_value
         self.root = Path(root) if root is not None else Path()
-        self.centers: list[Vector] = []
+        self.places: list[tuple[Vector, float]] = []
 
     def randomize(self, data: tuple[Sequence[Vector], tuple[int, ...], Affine]) -> None:
-        """Draws the patches' centres: lesions' centres (RAS mm), the volume's shape and its affine are given."""
+        """Draws the patches' centres and zooms: lesions' centres (RAS mm), the volume's shape and its affine are given."""
         lesions, shape, affine = data
         extent = self._extent_voxels(affine)
         free = np.maximum(np.asarray(shape) - extent, 0)
         start = np.where(np.asarray(shape) > extent, extent / 2 - 0.5, (np.asarray(shape) - 1) / 2)
-        self.centers = []
+        self.places = []
         for _ in range(self.count):
             # Always the same draws, so that the random state does not depend on what an item holds.
             chance, pick = self.R.random(2)
@@ -89,15 +97,18 @@ class RandPatches(RandomizableTransform):
                 center = lesions[int(pick * len(lesions))] + jitter * self.jitter_mm
             else:
                 center = affine[:3, :3] @ (start + place * free) + affine[:3, 3]
-            self.centers.append(center)
+            # Without a zoom not a draw is spent on it: patches stay what they were.
+            factor = self.zoom ** self.R.uniform(-1, 1) if self.zoom > 1 else 1.0
+            self.places.append((center, factor))
 
     def _extent_voxels(self, affine: Affine) -> Vector:
-        """How many voxels of the file a patch covers along each of the file's axes."""
+        """How many voxels of the file the largest patch covers along each of the file's axes."""
         if self.spacing_mm is None:
             return self.size.astype(float)
         matrix: Vector = affine[:3, :3]
         voxel_mm = np.linalg.norm(matrix, axis=0)
-        extent: Vector = np.abs(matrix / voxel_mm).T @ (self.size * np.asarray(self.spacing_mm)) / voxel_mm
+        size_mm = self.size * np.asarray(self.spacing_mm) * self.zoom
+        extent: Vector = np.abs(matrix / voxel_mm).T @ size_mm / voxel_mm
         return extent
 
     def __call__(
@@ -125,9 +136,9 @@ class RandPatches(RandomizableTransform):
         array, affine = map_file(file, mask)
         if randomize:
             self.randomize(([np.asarray(point, dtype=np.float64) for point in lesions_mm], array.shape, affine))
-        return [self.read(file, center, affine, mask) for center in self.centers]
+        return [self.read(file, center, affine, mask, factor) for center, factor in self.places]
 
-    def read(self, path: Path, center: Vector, affine: Affine, mask: bool = False) -> MetaTensor:
+    def read(self, path: Path, center: Vector, affine: Affine, mask: bool = False, factor: float = 1.0) -> MetaTensor:
         """One patch.
 
         Args:
@@ -135,6 +146,7 @@ class RandPatches(RandomizableTransform):
             center: of the patch, RAS mm.
             affine: (4, 4) of the file's voxel index to RAS mm.
             mask: the file is a mask.
+            factor: on the spacing.
 
         Returns:
             ``(1, *size)``.
@@ -150,8 +162,8 @@ class RandPatches(RandomizableTransform):
             tensor = tensor.to(torch.int16) if mask else tensor.float()
             return MetaTensor(tensor[None], affine=torch.from_numpy(corner))
         array, _ = map_file(path, mask)
-        x, y, z = center
-        grid = plan_grid(array.shape, affine, self.spacing_mm, tuple(self.size), (x, y, z))  # type: ignore[arg-type]
+        (x, y, z), (a, b, c) = center, np.asarray(self.spacing_mm) * factor
+        grid = plan_grid(array.shape, affine, (a, b, c), tuple(self.size), (x, y, z))  # type: ignore[arg-type]
         tensor = resample(array, affine, grid, "nearest" if mask else "linear", pad_value=pad)
         tensor = tensor.to(torch.int16) if mask else tensor
         return MetaTensor(tensor[None], affine=torch.from_numpy(grid.affine))
@@ -167,6 +179,7 @@ class RandPatchesd(Randomizable, MapTransform):
         count: patches per item.
         lesion_fraction: as in the array transform.
         jitter_mm: as in the array transform.
+        zoom: as in the array transform.
         mask_keys: those of the keys that are masks: nearest voxel, padded with 0, kept as int16.
         lesions_key: where an item has its lesions, each a mapping (or object) with ``center_mm`` (RAS).
         kinds: kinds of lesions to draw from; all where it is None.
@@ -187,6 +200,7 @@ class RandPatchesd(Randomizable, MapTransform):
         count: int = 1,
         lesion_fraction: float = 0.5,
         jitter_mm: float = 8.0,
+        zoom: float = 1.0,
         mask_keys: KeysCollection = (),
         lesions_key: str = "lesions",
         kinds: Sequence[str] | None = None,
@@ -195,7 +209,7 @@ class RandPatchesd(Randomizable, MapTransform):
         root: str | PathLike[str] | None = None,
     ) -> None:
         MapTransform.__init__(self, keys)
-        self.transform = RandPatches(size, spacing_mm, count, lesion_fraction, jitter_mm, pad_value, root)
+        self.transform = RandPatches(size, spacing_mm, count, lesion_fraction, jitter_mm, zoom, pad_value, root)
         self.masks = {mask_keys} if isinstance(mask_keys, str) else set(mask_keys)  # type: ignore[arg-type]
         self.lesions_key = lesions_key
         self.kinds = None if kinds is None else set(kinds)
@@ -208,7 +222,7 @@ class RandPatchesd(Randomizable, MapTransform):
         return self
 
     def randomize(self, data: tuple[Sequence[Vector], tuple[int, ...], Affine]) -> None:
-        """Draws the patches' centres, once for all keys."""
+        """Draws the patches' centres and zooms, once for all keys."""
         self.transform.randomize(data)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
@@ -222,10 +236,10 @@ class RandPatchesd(Randomizable, MapTransform):
         shape, affine = self._geometry(first, paths)
         self.randomize((self._lesions(data), shape, affine))
         items = []
-        for center in self.transform.centers:
+        for center, factor in self.transform.places:
             item = dict(data)
             for key, path in paths.items():
-                item[key] = self.transform.read(path, center, affine, key in self.masks)
+                item[key] = self.transform.read(path, center, affine, key in self.masks, factor)
             item[self.center_key] = torch.tensor(center, dtype=torch.float32)
             items.append(item)
         return items

@@ -16,7 +16,7 @@ from monai_staging.cohort.volume import read_volume
 from monai_staging.detection.detections import Detections, concatenate
 from monai_staging.detection.detector import Detector
 
-_PARTS = {"classification": "loss_classification", "box_regression": "loss_boxes"}
+_PARTS = {"classification": "loss_classification", "box_regression": "loss_boxes", "lesion_map": "loss_lesion_map"}
 
 
 def patch_batch(items: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
@@ -65,15 +65,18 @@ class DetectionLoss(nn.Module):
 
     Args:
         box_weight: weight of the boxes' loss beside that of the classification.
+        map_weight: weight of the lesion map's, see :class:`monai_staging.networks.retinanet.PyramidRetinaNet`.
     """
 
-    def __init__(self, box_weight: float = 1.0) -> None:
+    def __init__(self, box_weight: float = 1.0, map_weight: float = 1.0) -> None:
         super().__init__()
         self.box_weight = box_weight
+        self.map_weight = map_weight
 
     def forward(self, prediction: Mapping[str, Tensor], targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """Scalar loss of a batch."""
-        return prediction["classification"] + self.box_weight * prediction["box_regression"]
+        boxes, lesion_map = prediction["box_regression"], prediction["lesion_map"]
+        return prediction["classification"] + self.box_weight * boxes + self.map_weight * lesion_map
 
 
 class LossParts:

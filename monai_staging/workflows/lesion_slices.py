@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from monai_staging.detection.patch_boxes import boxes_to_grid
 from monai_staging.detection.truth import lesion_box_mm
 from monai_staging.errors import UsageError
 from monai_staging.metrics.intervals import FloatArray
+from monai_staging.transforms.ellipsoids import ellipsoid_share
 from monai_staging.transforms.grid import Affine, Grid, plan_grid
 from monai_staging.transforms.loading import map_file
 from monai_staging.transforms.resample import resample
@@ -111,17 +113,10 @@ def lesion_share(boxes_mm: FloatArray, grid: Grid) -> Tensor:
         boxes_mm: (N, 6) corners, RAS mm.
         grid: with an odd number of slices.
     """
-    origin, spacing = np.asarray(grid.origin_mm), np.asarray(grid.spacing_mm)
-    x, y, z = (origin[axis] + np.arange(grid.size[axis]) * spacing[axis] for axis in range(3))
-    share = np.zeros(grid.size[:2])
-    for box in boxes_mm:
-        # A lesion smaller than a voxel is one voxel.
-        center, half = (box[:3] + box[3:]) / 2, np.maximum((box[3:] - box[:3]) / 2, spacing / 2)
-        a, b = (x[:, None] - center[0]) / half[0], (y[None] - center[1]) / half[1]
-        c = (z[len(z) // 2] - center[2]) / half[2]
-        inwards = (1 - np.sqrt(a**2 + b**2 + c**2)) * half[:2].min() / spacing[0]
-        share = np.maximum(share, np.clip(inwards + 0.5, 0, 1))
-    return torch.from_numpy(share).float()
+    cells = torch.from_numpy(boxes_to_grid(boxes_mm, grid.affine))
+    # The middle slice is a grid of its own.
+    cells[:, [2, 5]] -= grid.size[2] // 2
+    return ellipsoid_share(cells, (*grid.size[:2], 1))[..., 0]
 
 
 def _stored(values: Tensor) -> Tensor:

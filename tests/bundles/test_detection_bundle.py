@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "detection"
 CONFIGS = ("train", "evaluate", "inference")
 NETWORK = {"width": 0.125, "channels": 8, "spacing_mm": 4.0, "anchors_mm": [12.0, 20.0], "size": 32}
+# What evaluation and inference know nothing of.
+TRAINING = ("--patches", "2", "--jitter_mm", "24")
 SMALL = [part for name, value in NETWORK.items() for part in (f"--{name}", str(value).replace(" ", ""))]
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
 Check = Callable[..., None]
@@ -32,7 +34,7 @@ def trained(tiny_cohort: Path, run_bundle: RunBundle, tmp_path_factory: pytest.T
     result = run_bundle(
         *("run", "--config_file", BUNDLE / "train.json", "--dataset_dir", tiny_cohort, "--epochs", "1"),
         *("--val_interval", "1", "--system_metrics", "false", "--resamples", "20", "--score", "0.001"),
-        *("--output_dir", folder / "run", *SMALL),
+        *("--output_dir", folder / "run", *SMALL, *TRAINING),
         folder=folder,
     )
     (folder / "stdout.txt").write_text(result.stdout)
@@ -61,9 +63,14 @@ def test_the_run_is_in_mlflow_and_the_weights_say_what_they_are(trained: Path) -
     client = mlflow.MlflowClient(f"sqlite:///{trained}/mlruns.db")
     (run,) = client.search_runs([client.get_experiment_by_name("detection").experiment_id])
     assert run.info.status == "FINISHED"
-    assert {"train/loss", "train/loss_boxes", "train/loss_classification", "val/cpm", "test/cpm"} <= set(
-        run.data.metrics
-    )
+    assert {
+        "train/loss",
+        "train/loss_boxes",
+        "train/loss_classification",
+        "train/loss_lesion_map",
+        "val/cpm",
+        "test/cpm",
+    } <= set(run.data.metrics)
     assert {"model.pt", "operating_points.json"} <= {item.path for item in client.list_artifacts(run.info.run_id)}
     drawn = {f"figures/{path.name}" for path in (trained / "run" / "figures").iterdir()}
     assert {item.path for item in client.list_artifacts(run.info.run_id, "figures")} == drawn

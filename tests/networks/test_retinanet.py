@@ -9,7 +9,8 @@ from monai.data.box_utils import box_iou as monai_iou
 
 from monai_staging.errors import UsageError
 from monai_staging.networks.backbones import build_backbone
-from monai_staging.networks.retinanet import FPNExtractor, build_detector, build_retinanet
+from monai_staging.networks.retinanet import AnchorFocalLoss, FPNExtractor, build_detector, build_retinanet
+from monai_staging.transforms.ellipsoids import ellipsoid_share
 
 SMALL = {"width": 0.125, "channels": 8}
 BOXES = torch.tensor([[10.0, 8, 12, 15, 14, 17], [2, 20, 20, 12, 30, 29]])
@@ -93,12 +94,45 @@ def test_every_box_has_an_anchor_that_overlaps_it_and_an_empty_image_has_none() 
         assert matched.max() == overlap[number].max() and (matched > 0).all()
 
 
+def test_the_focal_loss_is_that_of_the_paper_and_counts_a_matched_anchor_once() -> None:
+    logits = torch.tensor([[2.0], [-1.0], [0.5], [-3.0]])
+    target = torch.tensor([[1.0], [0.0], [1.0], [0.0]])
+    p = 1 / (1 + np.exp(-logits.numpy()))
+    right = np.where(target.numpy() == 1, p, 1 - p)
+    expected = -((1 - right) ** 2) * np.log(right)
+    assert float(AnchorFocalLoss(2.0)(logits, target)) == pytest.approx(expected.sum() / 2, rel=1e-5)
+    assert float(AnchorFocalLoss(0.0)(logits, target)) == pytest.approx(-np.log(right).sum() / 2, rel=1e-5)
+    # Without a lesion all of it counts.
+    assert float(AnchorFocalLoss()(logits[1::2], target[1::2])) == pytest.approx(expected[1::2].sum(), rel=1e-5)
+
+
+def test_the_lesion_map_is_learned_from_the_boxes_and_not_asked_for_in_detection() -> None:
+    network = build_retinanet(**SMALL, stem_pool=False)
+    detector = build_detector(network, anchor_sizes=(4.0, 6.0)).train()
+    image = torch.rand(2, 1, 32, 32, 32)
+    (logits,) = network(image)["lesion_map"]
+    assert logits.shape == (2, 1, 16, 16, 16) and float(logits.sigmoid().mean()) == pytest.approx(0.01, abs=0.01)
+    right = torch.stack([ellipsoid_share(own / 2, (16, 16, 16)) for own in (BOXES, BOXES[:0])])[:, None]
+    assert right[1].sum() == 0 and right[0].sum() > 60
+
+    def map_loss(answer: torch.Tensor) -> float:
+        answers = {"lesion_map": [answer], **{key: reshaped[key] for key in ("classification", "box_regression")}}
+        return float(detector.compute_loss(answers, targets(BOXES, BOXES[:0]), detector.anchors, counts)["lesion_map"])
+
+    answers = network(image)
+    detector.generate_anchors(image, answers)
+    counts = [level[0, 0].numel() for level in answers["classification"]]
+    reshaped = {key: detector._reshape_maps(answers[key]) for key in ("classification", "box_regression")}
+    assert map_loss(torch.logit(right, 1e-4)) < 0.3 < 0.8 < map_loss(logits)
+    assert set(network.eval()(image)) == {"classification", "box_regression"}
+
+
 def test_losses_reach_every_weight_that_boxes_need_without_torchvision() -> None:
     torch.manual_seed(0)
     network = build_retinanet(**SMALL)
     detector = build_detector(network, anchor_sizes=(4.0, 6.0)).train()
     losses = detector(torch.rand(2, 1, 32, 32, 32), targets(BOXES, torch.zeros(0, 6)))
-    assert set(losses) == {"classification", "box_regression"}
+    assert set(losses) == {"classification", "box_regression", "lesion_map"}
     sum(losses.values()).backward()
     for name, parameter in network.named_parameters():
         # Of maps that no box is looked for on, only the way down is used.

@@ -94,7 +94,7 @@ def test_patches_elsewhere_lie_inside_the_volume(item: dict[str, Any]) -> None:
 def test_the_wanted_fraction_is_around_lesions(item: dict[str, Any]) -> None:
     transform = RandPatches(4, count=400, lesion_fraction=0.7, jitter_mm=1.0).set_random_state(2)
     transform.randomize(([np.array(lesion["center_mm"]) for lesion in item["lesions"]], SHAPE, AFFINE))
-    centers = np.array(transform.centers)
+    centers = np.array([center for center, _ in transform.places])
     near = [np.abs(centers - lesion["center_mm"]).max(axis=1) <= 1.0 for lesion in item["lesions"]]
     assert np.mean(near[0] | near[1]) == pytest.approx(0.7, abs=0.08)
     assert 0.3 < near[0].sum() / (near[0] | near[1]).sum() < 0.7
@@ -109,6 +109,30 @@ def test_seeded_and_the_same_draws_whatever_an_item_holds(item: dict[str, Any]) 
         return transform({**item, "lesions": []})[0]["patch_center_mm"].tolist()
 
     assert second_center([], 1) == second_center(item["lesions"], 1) != second_center([], 2)
+
+
+def test_zoomed_patches_are_finer_or_coarser_and_say_so(item: dict[str, Any]) -> None:
+    settings = {"size": 6, "spacing_mm": (0.5, 0.5, 1.0), "mask_keys": "mask", "kinds": ["primary"], "pad_value": -5000}
+    transform = RandPatchesd(("image", "mask"), count=60, lesion_fraction=0.5, jitter_mm=0, zoom=1.5, **settings)
+    factors = []
+    for patch in transform.set_random_state(3)(item):
+        steps = np.diag(patch["image"].affine.numpy())[:3]
+        factors.append(steps[0] / 0.5)
+        np.testing.assert_allclose(steps, np.array([0.5, 0.5, 1.0]) * factors[-1])
+        assert torch.equal(patch["mask"].affine, patch["image"].affine) and not (patch["image"] == -5000).any()
+        if patch["mask"].any():
+            # The volume's value at a voxel is that of its place, as without a zoom.
+            found, expected = value_at(patch["image"], (2, 3, 3))
+            assert found == pytest.approx(expected, abs=0.5)
+    assert 1 / 1.5 <= min(factors) < 0.75 and 1.35 < max(factors) <= 1.5
+    # As often finer as coarser.
+    assert abs(np.log(factors).mean()) < 0.1
+
+
+@pytest.mark.parametrize(("zoom", "spacing_mm"), [(0.9, 1.0), (1.1, None)])
+def test_a_zoom_that_cannot_be_is_refused(zoom: float, spacing_mm: float | None) -> None:
+    with pytest.raises(UsageError, match=f"at least 1, and 1 without spacing_mm, found {zoom}"):
+        RandPatches(4, spacing_mm, zoom=zoom)
 
 
 @pytest.mark.parametrize("spacing_mm", [None, (1.0, 1.0, 2.0)])

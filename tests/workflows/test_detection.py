@@ -173,6 +173,6 @@ def test_patches_of_several_scans_are_one_batch() -> None:
     assert batch["case"] == ["a"] * 4
 
 
-def test_the_loss_weighs_the_boxes() -> None:
-    parts = {"classification": torch.tensor(1.0), "box_regression": torch.tensor(0.5)}
-    assert DetectionLoss(box_weight=3.0)(parts, []) == pytest.approx(2.5)
+def test_the_loss_weighs_the_boxes_and_the_lesion_map() -> None:
+    parts = {"classification": torch.tensor(1.0), "box_regression": torch.tensor(0.5), "lesion_map": torch.tensor(0.25)}
+    assert DetectionLoss(box_weight=3.0, map_weight=2.0)(parts, []) == pytest.approx(3.0)
