@@ -30,9 +30,9 @@ class RandPatches(RandomizableTransform):
     A patch around a lesion is centred on one drawn at random from those given, moved by up to ``jitter_mm`` along each
     axis. The others are drawn uniformly from where a patch lies wholly inside the volume (along an axis that is too
     short for one: centred). With ``spacing_mm`` patches lie on an RAS grid of that spacing; without, they are the
-    file's own voxels. In both cases only the pages of the file that the patch lies on are read. A ``zoom`` above 1 makes
-    lesions larger or smaller at no cost: the grid of each patch is up to that much finer or coarser, and its affine says
-    so.
+    file's own voxels. In both cases only the pages of the file that the patch lies on are read. A ``zoom`` above 1
+    makes lesions larger or smaller at no cost: the grid of each patch is up to that much finer or coarser, and its
+    affine says so.
 
     Args:
         size: voxels of a patch along its three axes.
@@ -45,8 +45,8 @@ class RandPatches(RandomizableTransform):
         root: folder that relative paths start from.
 
     Raises:
-        UsageError: a size, spacing or count that is not positive, a fraction outside [0, 1], a negative jitter, or a zoom
-            below 1 or without a spacing.
+        UsageError: a size, spacing or count that is not positive, a fraction outside [0, 1], a negative jitter, or a
+            zoom below 1 or without a spacing.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class RandPatches(RandomizableTransform):
         self.places: list[tuple[Vector, float]] = []
 
     def randomize(self, data: tuple[Sequence[Vector], tuple[int, ...], Affine]) -> None:
-        """Draws the patches' centres and zooms: lesions' centres (RAS mm), the volume's shape and its affine are given."""
+        """Draws the patches' centres and zooms, given lesions' centres (RAS mm), the volume's shape and its affine."""
         lesions, shape, affine = data
         extent = self._extent_voxels(affine)
         free = np.maximum(np.asarray(shape) - extent, 0)
@@ -163,7 +163,7 @@ class RandPatches(RandomizableTransform):
             return MetaTensor(tensor[None], affine=torch.from_numpy(corner))
         array, _ = map_file(path, mask)
         (x, y, z), (a, b, c) = center, np.asarray(self.spacing_mm) * factor
-        grid = plan_grid(array.shape, affine, (a, b, c), tuple(self.size), (x, y, z))  # type: ignore[arg-type]
+        grid = plan_grid(array.shape, affine, (a, b, c), tuple(self.size), (x, y, z))
         tensor = resample(array, affine, grid, "nearest" if mask else "linear", pad_value=pad)
         tensor = tensor.to(torch.int16) if mask else tensor
         return MetaTensor(tensor[None], affine=torch.from_numpy(grid.affine))
