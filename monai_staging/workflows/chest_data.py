@@ -141,7 +141,8 @@ class ChestPatches(Dataset[dict[str, Any]]):
 
     A patch with a lesion has a random voxel of one in it, each lesion being as likely as the others of its scan; the
     others lie around a random place near the lungs. Where these are is looked up once a scan and kept in a cache. Draws
-    come from torch's global generator.
+    come from torch's global generator. Of the others some lie where a network was wrong, once
+    :class:`~monai_staging.workflows.hard_places.HardPlaces` has found such places.
 
     Args:
         cases: scans with masks.
@@ -149,6 +150,7 @@ class ChestPatches(Dataset[dict[str, Any]]):
         size: voxels of a patch along x, y, z.
         count: patches a scan and epoch.
         lesion_fraction: of the patches.
+        hard_fraction: of the patches, of scans in which the network was wrong.
         reach: how far from its place a patch's centre may be, as a part of the patch's size.
         cache: folder, see :func:`monai_staging.files.cache_folder`.
 
@@ -166,6 +168,7 @@ class ChestPatches(Dataset[dict[str, Any]]):
         size: Sequence[int] = (64, 64, 40),
         count: int = 2,
         lesion_fraction: float = 0.6,
+        hard_fraction: float = 0.0,
         reach: float = 0.3,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -174,11 +177,18 @@ class ChestPatches(Dataset[dict[str, Any]]):
                 "ChestPatches: three sizes and a count of at least 1, a fraction of 0 to 1 and a reach of 0 to 0.5 are "
                 f"needed; found {list(size)}, {count}, {lesion_fraction} and {reach}"
             )
+        if hard_fraction < 0 or lesion_fraction + hard_fraction > 1:
+            raise UsageError(
+                "ChestPatches: lesion_fraction and a hard_fraction of at least 0 come to 1 at most; "
+                f"found {lesion_fraction} and {hard_fraction}"
+            )
         self.cases = list(cases)
         self.views = views
         self.size = (int(size[0]), int(size[1]), int(size[2]))
         self.count = count
         self.lesion_fraction = lesion_fraction
+        self.hard_fraction = hard_fraction
+        self.hard: dict[str, list[npt.NDArray[np.float32]]] = {}
         self.extent_mm = 2 * reach * np.asarray(size) * np.asarray(views.spacing_mm)
         folder = cache_folder(cache) / "chest"
         self.places = [
@@ -194,21 +204,30 @@ class ChestPatches(Dataset[dict[str, Any]]):
         chance, which, point, *jitter = torch.rand(6).tolist()
         # Without the last bit a float32 just below 1 may become 1 when multiplied.
         which, point = min(which, 1 - 1e-6), min(point, 1 - 1e-6)
-        with_lesion = bool(len(lesions)) and chance < self.lesion_fraction
-        points = lesions[int(which * len(lesions))] if with_lesion else elsewhere
+        hard = self.hard.get(case.name, [])
+        if lesions and chance < self.lesion_fraction:
+            points = lesions[int(which * len(lesions))]
+        elif hard and chance >= 1 - self.hard_fraction:
+            points = hard[int(which * len(hard))]
+        else:
+            points = elsewhere
         center = points[int(point * len(points))] + (np.asarray(jitter) - 0.5) * self.extent_mm
         return {**self.read(case, center), "case": case.name}
 
     def read(self, case: ChestCase, center_mm: npt.NDArray[np.floating[Any]]) -> dict[str, Tensor]:
         """The patch around a point (RAS mm)."""
-        assert case.mask is not None
         array, affine = map_file(case.image)
         x, y, z = (float(value) for value in center_mm)
         grid = plan_grid(array.shape, affine, self.views.spacing_mm, self.size, (x, y, z))
         image = self.views.windows(resample(array, affine, grid)[None])
-        labels, mask_affine = map_file(case.mask, mask=True)
-        share = _share(labels, mask_affine, grid, case.labels)
-        return {"image": _stored(image), "share": _stored(share[None])}
+        return {"image": _stored(image), "share": _stored(lesion_share_of(case, grid)[None])}
+
+
+def lesion_share_of(case: ChestCase, grid: Grid) -> Tensor:
+    """(X, Y, Z), of each voxel of a grid the part that the target's lesions of a scan with a mask make up."""
+    assert case.mask is not None
+    labels, affine = map_file(case.mask, mask=True)
+    return _share(labels, affine, grid, case.labels)
 
 
 def _share(labels: npt.NDArray[Any], affine: Affine, grid: Grid, wanted: Sequence[int]) -> Tensor:
@@ -262,12 +281,13 @@ def _look(case: ChestCase) -> Places:
         raise DataError(f"Case {case.name}: {error}") from None
     draw = np.random.default_rng(len(volume.array))
     lesions = [
-        _some(np.argwhere(part.mask) + part.corner, LESION_POINTS, volume.affine, draw) for part in case.reference()
+        some_points(np.argwhere(part.mask) + part.corner, LESION_POINTS, volume.affine, draw)
+        for part in case.reference()
     ]
-    return lesions, _some(np.argwhere(lungs.bound), BACKGROUND_POINTS, lungs.grid.affine, draw)
+    return lesions, some_points(np.argwhere(lungs.bound), BACKGROUND_POINTS, lungs.grid.affine, draw)
 
 
-def _some(
+def some_points(
     indices: npt.NDArray[np.int64], count: int, affine: Affine, draw: np.random.Generator
 ) -> npt.NDArray[np.float32]:
     """So many voxels' centres at most, in RAS mm."""

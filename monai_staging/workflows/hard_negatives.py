@@ -59,7 +59,7 @@ class HardNegatives(Sampler[int]):
         self.positives = torch.nonzero(positive)[:, 0]
         self.negatives = torch.nonzero(~positive)[:, 0]
         self.score = score
-        self.starts = {epochs * place // rounds + 1 for place in range(1, rounds)}
+        self.starts = round_starts(epochs, rounds)
         self.keep = keep
         self.kept: Tensor | None = None
 
@@ -99,6 +99,11 @@ class HardNegatives(Sampler[int]):
             chosen.append(_drawn(self.kept, count - others))
         every = torch.cat(chosen)
         return iter(every[torch.randperm(len(every))].tolist())
+
+
+def round_starts(epochs: int, rounds: int) -> set[int]:
+    """The first epoch, counted from 1, of each round but the first, of a training in rounds of the same length."""
+    return {epochs * place // rounds + 1 for place in range(1, rounds)}
 
 
 class StageMetrics:

@@ -14,12 +14,14 @@ from monai_staging.cohort import load_cohort
 from monai_staging.cohort.case import Case, Lesion
 from monai_staging.cohort.cohort import Cohort, mask_name, volume_name
 from monai_staging.cohort.lesions import lesion_of_part, part_of_mask
-from monai_staging.cohort.volume import Volume, read_mask, write_mask, write_volume
+from monai_staging.cohort.volume import Volume, read_mask, read_volume, write_mask, write_volume
 from monai_staging.errors import DataError, UsageError
 from monai_staging.tnm.categories import categories
 from monai_staging.transforms.chest_view import ChestViews
 from monai_staging.workflows import chest_data
 from monai_staging.workflows.chest_data import ChestPatches, chest_cases
+from monai_staging.workflows.hard_places import POINTS, HardPlaces
+from monai_staging.workflows.window_inferer import BoundedWindowInferer
 
 SHAPE = (72, 60, 40)
 AFFINE = np.array([[-4.5, 0, 0, 160.0], [0, -4.5, 0, 130.0], [0, 0, 7.0, -140.0], [0, 0, 0, 1.0]])
@@ -89,7 +91,10 @@ def test_what_cannot_be_used_is_refused(cohort: Path) -> None:
     broken = replace(chest_cases(cohort, "training")[0], labels=(9,))
     with pytest.raises(DataError, match="lesion 9 has no voxel"):
         broken.reference()
-    for settings in ({"size": (0, 1, 1)}, {"count": 0}, {"lesion_fraction": 1.1}, {"reach": 0.6}):
+    for settings in (
+        {"size": (0, 1, 1)}, {"count": 0}, {"lesion_fraction": 1.1}, {"reach": 0.6},
+        {"hard_fraction": -0.1}, {"lesion_fraction": 0.7, "hard_fraction": 0.4},
+    ):  # fmt: skip
         with pytest.raises(UsageError, match="ChestPatches"):
             ChestPatches([], VIEWS, **settings)
 
@@ -153,3 +158,79 @@ def test_a_scan_without_lungs_is_named(cohort: Path, tmp_path: Path) -> None:
     write_volume(tmp_path / "solid.nii", Volume(np.zeros(SHAPE, np.int16), AFFINE))
     with pytest.raises(DataError, match=rf"Case {case.name}: Lungs: a chest CT"):
         ChestPatches([replace(case, image=tmp_path / "solid.nii")], VIEWS, SIZE, cache=tmp_path)
+
+
+class BrightIsLesion(torch.nn.Module):
+    """Outlines all soft tissue."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return (image[:, :1] - 0.5) * 20
+
+
+def hard_places(cohort: Path, cache: Path, **settings) -> HardPlaces:
+    patches = ChestPatches(
+        chest_cases(cohort, "training"), VIEWS, SIZE, count=20, lesion_fraction=0.4, hard_fraction=0.6, cache=cache
+    )
+    inferer = BoundedWindowInferer("cpu", (64, 64, 32), amp=False)
+    return HardPlaces(patches, BrightIsLesion().train(), inferer, **{"epochs": 6, **settings})
+
+
+def test_patches_are_drawn_where_the_network_was_wrong(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = hard_places(cohort, tmp_path)
+    patches = places.patches
+    centers: list[np.ndarray] = []
+    monkeypatch.setattr(patches, "read", lambda case, center: centers.append(center) or {})
+
+    def draw() -> np.ndarray:
+        centers.clear()
+        torch.manual_seed(5)
+        assert all(patches[index] for index in range(len(patches)))
+        return np.array(centers)
+
+    before = draw()
+    for epoch in (1, 2, 4):
+        places.mine(epoch)
+    assert not patches.hard and places.starts == {3, 5}
+    places.mine(3)
+    assert set(patches.hard) == {case.name for case in patches.cases} and places.network.training
+    for case in patches.cases:
+        mask, affine = read_mask(case.mask)
+        points = np.concatenate(patches.hard[case.name])
+        assert all(0 < len(part) <= POINTS for part in patches.hard[case.name])
+        voxels = np.rint(np.linalg.solve(affine, np.c_[points, np.ones(len(points))].T)[:3]).astype(int)
+        # What it outlines is bright, and none of it is a lesion or close to one.
+        assert (read_volume(case.image).array[tuple(voxels)] > -500).mean() > 0.95
+        lesion = (np.argwhere(np.isin(mask, case.labels)) @ affine[:3, :3].T) + affine[:3, 3]
+        assert np.linalg.norm(points[:, None] - lesion[None], axis=2).min() > 4.0
+    after = draw()
+    moved = (before != after).any(axis=1)
+    # Those with a lesion stay; all others are at hard places now.
+    assert moved.mean() == pytest.approx(0.6, abs=0.2)
+    names = [patches.cases[index % 2].name for index in range(len(patches))]
+    for name, center in zip(np.array(names)[moved], after[moved], strict=True):
+        away = np.abs(np.concatenate(patches.hard[name]) - center)
+        assert (away <= patches.extent_mm / 2 + 1e-3).all(axis=1).any()
+
+
+def test_hard_places_go_on_after_a_kill_and_cover_other_scans_each_round(cohort: Path, tmp_path: Path) -> None:
+    places = hard_places(cohort, tmp_path, scans=1, rounds=6)
+    looked = set()
+    for epoch in range(2, 7):
+        places.patches.hard = {}
+        places.mine(epoch)
+        looked |= set(places.patches.hard)
+    assert len(looked) == 2
+    again = hard_places(cohort, tmp_path)
+    torch.save(places.state_dict(), tmp_path / "state.pt")
+    again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for name, parts in places.patches.hard.items():
+        for one, other in zip(parts, again.patches.hard[name], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("settings", [{"rounds": 0}, {"rounds": 7}, {"scans": 0}, {"threshold": 1.0}])
+def test_rounds_that_cannot_be_are_refused(cohort: Path, tmp_path: Path, settings: dict) -> None:
+    with pytest.raises(UsageError, match="HardPlaces: 1 to 6 rounds"):
+        hard_places(cohort, tmp_path, **settings)
