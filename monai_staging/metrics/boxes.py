@@ -159,7 +159,7 @@ def average_precision(
         every = np.cumsum(drawn, axis=1)[:, ends]
         for row, hit in enumerate(hits):
             right = np.cumsum(drawn * hit, axis=1)[:, ends]
-            areas[row, part] = _area(right, every, lesions[part])
+            areas[row, part] = envelope_area(right, every, lesions[part])
     result = {}
     for name, values in [*zip(map(_name, levels), areas, strict=True), ("map", areas.mean(axis=0))]:
         result[name] = Estimate(float(values[0]), *percentile_interval(values[1:], level), n=draws.patients)
@@ -254,13 +254,22 @@ def _hits(
     return hits
 
 
-def _area(right: FloatArray, every: FloatArray, lesions: FloatArray) -> FloatArray:
-    """(resamples) area under precision's envelope; NaN without a box to find."""
+def envelope_area(right: FloatArray, every: FloatArray, targets: FloatArray) -> FloatArray:
+    """Area under the precision-recall curve, at each recall the highest precision at that recall or a higher one.
+
+    Args:
+        right: (resamples, points) what is found and right, at each point of the curve from the surest on.
+        every: the same shape, all that is found.
+        targets: (resamples) what is to be found.
+
+    Returns:
+        (resamples); NaN where nothing is to be found.
+    """
     if right.shape[1] == 0:
-        return np.where(lesions > 0, 0.0, math.nan)
+        return np.where(targets > 0, 0.0, math.nan)
     envelope = np.maximum.accumulate(_ratio(right, every)[:, ::-1], axis=1)[:, ::-1]
     steps = np.diff(right, axis=1, prepend=0.0)
-    return np.divide((steps * envelope).sum(axis=1), lesions, out=np.full(len(lesions), math.nan), where=lesions > 0)
+    return np.divide((steps * envelope).sum(axis=1), targets, out=np.full(len(targets), math.nan), where=targets > 0)
 
 
 def _places(cases: Sequence[str], index: Mapping[str, int]) -> IntArray:
