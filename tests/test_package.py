@@ -36,6 +36,8 @@ DISTRIBUTIONS = {
     "ignite": "pytorch-ignite",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "openslide": "openslide-python",
     "yaml": "pyyaml",
     "pynvml": "nvidia-ml-py",
     "ray": "ray",

@@ -1,0 +1,1 @@
+"""Histology slides: reading them in regions, where their mitoses are, and public data sets as they lie on disk."""
