@@ -32,7 +32,7 @@ Points = npt.NDArray[np.float32]
 
 
 class HardPlaces:
-    """Before each round of a training but the first, looks for false parts in whole training scans.
+    """Before each round of a training but the first looks for false parts in whole training scans.
 
     Random places seldom show a network what it takes for a tumour: most of a chest is easy. What it outlines in scans
     that it learns from, and is no lesion, is where :class:`~monai_staging.workflows.chest_data.ChestPatches` draws its
@@ -47,6 +47,7 @@ class HardPlaces:
         rounds: of the training, each with as many epochs; 1 never looks.
         scans: looked at before a round, at most, others each time.
         threshold: from here on a voxel is outlined.
+        at_once: look before the first round too: the network is no beginner.
 
     Raises:
         UsageError: rounds that are not 1 to ``epochs``, no scans, or a threshold outside (0, 1).
@@ -61,6 +62,7 @@ class HardPlaces:
         rounds: int = 3,
         scans: int = 40,
         threshold: float = 0.5,
+        at_once: bool = False,
     ) -> None:
         if not 1 <= rounds <= epochs or scans < 1 or not 0 < threshold < 1:
             raise UsageError(
@@ -70,7 +72,7 @@ class HardPlaces:
         self.patches = patches
         self.network = network
         self.inferer = inferer
-        self.starts = round_starts(epochs, rounds)
+        self.starts = round_starts(epochs, rounds) | ({1} if at_once else set())
         self.scans = scans
         self.threshold = threshold
         self.views = ChestScans(patches.cases, patches.views)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,32 @@ def test_weights_evaluate_as_their_training_did(
     )
     assert rows_of(tmp_path) == rows_of(trained / "run")
     assert (tmp_path / "figures" / "scans.png").stat().st_size > 20_000
+
+
+def test_a_training_goes_on_from_weights_where_they_were_wrong(
+    trained: Path, tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path
+) -> None:
+    result = run_bundle(
+        *(
+            "run",
+            "--config_file",
+            BUNDLE / "chest.json",
+            "--dataset_dir",
+            tiny_cohort,
+            "--output_dir",
+            tmp_path / "run",
+        ),
+        *("--start_weights", trained / "run" / "model.pt", "--epochs", "1", "--round_scans", "2", "--figures", "false"),
+        *("--val_interval", "2", "--resamples", "20", "--system_metrics", "false", "--learning_rate", "0"),
+        *("--cache", tmp_path / "cache", *NETWORK, *LIMITS),
+        folder=tmp_path,
+    )
+    assert re.search(r"hard places: \d+ false parts in 2 scans", result.stdout + result.stderr)
+    before, after = (read_checkpoint(run / "run" / "model.pt").state for run in (trained, tmp_path))
+    # A rate of 0: the weights are those that were given, and only running averages move.
+    for name, value in before.items():
+        if "running" not in name and "batches" not in name:
+            assert (after[name] == value).all(), name
 
 
 def test_inference_needs_no_outline(trained: Path, tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path) -> None:
