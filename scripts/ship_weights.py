@@ -3,6 +3,7 @@
 Tensors of few numbers (norms, biases, scales, boosted trees' values) keep their precision: they cost nothing.
 
 python scripts/ship_weights.py runs/staging-long-resnet10 bundles/staging
+python scripts/ship_weights.py runs/detection-two-stage-attention_unet bundles/detection --name two_stage
 python scripts/ship_weights.py runs/malignancy-final-resnet18 bundles/malignancy --comparison runs/malignancy-transfer
 """
 
@@ -30,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of the training: best.pt and best.json, or model.pt")
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    parser.add_argument("--name", default="", help="of a bundle with several networks: they lie in models/NAME")
     parser.add_argument("--metrics", type=Path, help="metrics.json of the rounded weights, from the evaluate config")
     parser.add_argument(
         "--comparison",
@@ -41,7 +43,7 @@ def main() -> None:
     state = read_state_dict(best if best.is_file() else arguments.run / "model.pt")
     large = {name for name, value in state.items() if value.dtype == torch.float32 and value.numel() > FEW}
     half = {name: value.half() if name in large else value for name, value in state.items()}
-    target = arguments.bundle / "models" / "model.pt"
+    target = arguments.bundle / "models" / arguments.name / "model.pt"
     # Through memory: torch.save writes the name of its file into the archive, and a temporary one never repeats.
     archive = io.BytesIO()
     torch.save(half, archive)
@@ -62,7 +64,10 @@ def main() -> None:
             else {"metrics": json.loads((arguments.metrics or arguments.run / "metrics.json").read_text())}
         ),
     }
-    write_json_atomic(arguments.bundle / "models" / "model.json", document)
+    write_json_atomic(target.with_suffix(".json"), document)
+    points = arguments.run / "operating_points.json"
+    if points.is_file():
+        write_json_atomic(target.with_name(points.name), json.loads(points.read_text()))
     print(f"{target}: {size} bytes, sha256 {document['sha256']}")
 
 

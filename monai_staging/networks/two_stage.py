@@ -39,7 +39,7 @@ class TwoStageNetwork(nn.Module):
         slices: int = 3,
         colours: int = 1,
         classifier: str = "resnet10",
-        classifier_width: float = 0.25,
+        classifier_width: float = 0.5,
         weights: str | Path | None = None,
     ) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -156,3 +157,20 @@ def test_what_the_overlay_turns_off_is_what_it_names() -> None:
     assert overlay["train#handlers#4"]["_disabled_"]
     assert overlay["train#handlers#4"]["_target_"] == handlers[4]["_target_"]
     assert "network" in handlers[5] and handlers[5]["_target_"].endswith("GradientNorm")
+
+
+def test_the_shipped_weights_are_whole_and_find_phantom_nodules_without_being_named(
+    tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path
+) -> None:
+    shipped = BUNDLE / "models" / "two_stage"
+    document = json.loads((shipped / "model.json").read_text())
+    data = (shipped / "model.pt").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == document["sha256"] and len(data) == document["bytes"] <= 8_000_000
+    assert document["metrics"]["cpm"]["n"] == 40
+    run_bundle(
+        *("run", "--config_file", str(configs("evaluate", "two_stage")), "--dataset_dir", tiny_cohort, "--limit", "2"),
+        *("--output_dir", tmp_path, "--resamples", "20", "--figures", "false"),
+        folder=tmp_path,
+    )
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert "frozen_1_fp_sensitivity" in metrics and len(read_detections(tmp_path / "detections.csv"))
