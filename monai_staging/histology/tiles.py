@@ -51,8 +51,8 @@ def mitosis_map(
 class MitosisTiles(Dataset[dict[str, Any]]):
     """Random tiles, a part of them with a mitosis, another with what looks like one; a tile costs a tile.
 
-    A mitosis is anywhere on its tile, as likely near its edge as in the middle. Slides of another pixel size are brought
-    to that of the tiles. Draws come from torch's global generator.
+    A mitosis is anywhere on its tile, as likely near its edge as in the middle. Slides of another pixel size are
+    brought to that of the tiles. Draws come from torch's global generator.
 
     Args:
         slides: with their points.
