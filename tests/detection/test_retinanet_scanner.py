@@ -142,7 +142,7 @@ def test_a_trained_network_finds_a_sphere_in_noise_in_a_scan_of_any_orientation(
     torch.manual_seed(0)
     random = np.random.default_rng(0)
     network = build_retinanet(width=0.125, channels=8)
-    detector = build_detector(network, anchor_sizes=(2.5, 4.0), samples=32)
+    detector = build_detector(network, anchor_sizes=(2.5, 4.0))
     assert isinstance(scanner := RetinaNetScanner(detector, 3.0, 32, region="scan", score=0.01), Detector)
     grid = Grid((32,) * 3, (3.0,) * 3, (0.0,) * 3)
     optimizer = torch.optim.AdamW(network.parameters())
