@@ -81,7 +81,7 @@ def split_cases(cases: Iterable[Case], options: SplitOptions, published: Mapping
     patient_of = _patients(ordered)
     named = [replace(case, patient=patient_of[case.patient]) for case in ordered]
     patients = sorted(set(patient_of.values()))
-    test = _draw(named, patients, _count(options.test, len(patients)), options.seed)
+    test = _draw(named, patients, part_size(options.test, len(patients)), options.seed)
     rest = [patient for patient in patients if patient not in test]
     folds = min(options.folds, len(rest)) if len(rest) > 1 else 0
     fold_of: dict[str, int] = {}
@@ -91,7 +91,7 @@ def split_cases(cases: Iterable[Case], options: SplitOptions, published: Mapping
         folds = len(set(fold_of.values()))
         validation = {patient for patient, fold in fold_of.items() if fold == min(fold_of.values())}
     else:
-        count = min(_count(options.validation or 0, len(patients)), len(rest) - 1)
+        count = min(part_size(options.validation or 0, len(patients)), len(rest) - 1)
         validation = _draw(named, rest, count, options.seed)
     parts: dict[str, list[Case]] = {"training": [], "validation": [], "test": []}
     for case in ordered:
@@ -162,7 +162,7 @@ def _patients(cases: Iterable[Case]) -> dict[str, str]:
     return {patient: root(patient) for patient in first}
 
 
-def _count(fraction: float, patients: int) -> int:
+def part_size(fraction: float, patients: int) -> int:
     """How many patients a fraction of them is; never all, and at least one where there are three."""
     if fraction == 0 or patients < 3:
         return 0

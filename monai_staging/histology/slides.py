@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_staging.cohort.splits import SplitOptions, patient_order
+from monai_staging.cohort.splits import SplitOptions, part_size, patient_order
 from monai_staging.errors import DataError, UsageError
 from monai_staging.files import write_json_atomic
 
@@ -96,9 +96,12 @@ class SlideSet:
             raise UsageError(f"Slides ({self.source}): three patients make three parts, found {len(patients)}.")
         with_mitoses = {slide.patient for slide in self.slides if slide.mitoses}
         order = patient_order(patients, [int(patient in with_mitoses) for patient in patients], options.seed)
-        held = max(1, round(options.test * len(order))) if options.test else 0
-        share = options.validation if options.validation is not None else (1 - options.test) / max(options.folds, 1)
-        tuned = max(1, round(share * len(order))) if options.folds or options.validation else 0
+        held = part_size(options.test, len(order))
+        share = options.validation
+        if share is None:
+            share = (1 - options.test) / options.folds if options.folds else 0.0
+        # The training part is never empty.
+        tuned = min(part_size(share, len(order)), len(order) - held - 1)
         place = {patient: number for number, patient in enumerate(order)}
         parts: dict[str, tuple[Slide, ...]] = {}
         for name, low, high in (

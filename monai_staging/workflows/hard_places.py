@@ -72,7 +72,8 @@ class HardPlaces:
         self.patches = patches
         self.network = network
         self.inferer = inferer
-        self.starts = round_starts(epochs, rounds) | ({1} if at_once else set())
+        # Nobody looks for what is not drawn from.
+        self.starts = round_starts(epochs, rounds) | ({1} if at_once else set()) if patches.hard_fraction else set()
         self.scans = scans
         self.threshold = threshold
         self.views = ChestScans(patches.cases, patches.views)

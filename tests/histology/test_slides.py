@@ -147,6 +147,21 @@ def test_parts_are_by_patient_and_alike(tmp_path: Path) -> None:
         slide_set(tmp_path / "few", 2).split(SplitOptions())
 
 
+@pytest.mark.parametrize(
+    ("options", "counts"),
+    [
+        (SplitOptions(test=0.9, folds=5), (1, 1, 1)),
+        (SplitOptions(test=0.5, folds=0, validation=0.45), (1, 1, 1)),
+        (SplitOptions(test=0.0, folds=0), (3, 0, 0)),
+        (SplitOptions(test=0.0, folds=0, validation=0.5), (2, 1, 0)),
+    ],
+)
+def test_of_three_patients_one_at_least_is_learned_from(tmp_path: Path, options: SplitOptions, counts: tuple) -> None:
+    parts = slide_set(tmp_path, 3).split(options)
+    found = tuple(len({slide.patient for slide in parts[name]}) for name in ("training", "validation", "test"))
+    assert found == counts
+
+
 def test_values_that_cannot_be_are_refused(tmp_path: Path) -> None:
     image = picture(tmp_path / "a.tif")
     for settings, message in (

@@ -216,6 +216,9 @@ def test_patches_are_drawn_where_the_network_was_wrong(
 
 def test_hard_places_go_on_after_a_kill_and_cover_other_scans_each_round(cohort: Path, tmp_path: Path) -> None:
     assert hard_places(cohort, tmp_path, at_once=True).starts == {1, 3, 5}
+    without = ChestPatches(chest_cases(cohort, "training"), VIEWS, SIZE, cache=tmp_path)
+    inferer = BoundedWindowInferer("cpu", amp=False)
+    assert not HardPlaces(without, BrightIsLesion(), inferer, epochs=6, at_once=True).starts
     places = hard_places(cohort, tmp_path, scans=1, rounds=6)
     looked = set()
     for epoch in range(2, 7):
