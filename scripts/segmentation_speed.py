@@ -50,14 +50,13 @@ from monai_staging.transforms.chest_view import ChestViews
 from monai_staging.transforms.grid import plan_grid
 from monai_staging.transforms.lesion_parts import LesionParts
 from monai_staging.transforms.lung_mask import LungBound, lung_bound
-from monai_staging.transforms.resample import resample
 from monai_staging.workflows.chest_data import chest_cases
 from monai_staging.workflows.window_inferer import BoundedWindowInferer
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "segmentation" / "chest_evaluate.json"
 OURS, SAME_PRECISION, MONAI, NNUNET = "ours", "ours, float32", "MONAI, whole scan", "nnU-Net, whole scan"
 
-Way = Callable[[Volume], list[Part]]
+Way = Callable[[Volume, LungBound], list[Part]]
 
 
 def main() -> None:
@@ -72,6 +71,7 @@ def main() -> None:
     parser.add_argument("--width", default=1.0, type=float)
     parser.add_argument("--pyramid", action="store_true")
     parser.add_argument("--spacing_mm", type=json.loads, help="of the training, as [1.5,1.5,2.5]")
+    parser.add_argument("--place", type=json.loads, metavar="true|false", help="as in the training")
     parser.add_argument("--window", type=json.loads, help="voxels, as [128,128,96]")
     parser.add_argument("--overlap", type=float)
     parser.add_argument("--threads", default=2, type=int)
@@ -104,13 +104,12 @@ def main() -> None:
 def build_ways(settings: dict[str, Any]) -> dict[str, Way]:
     """Each way by name, from a scan to its lesions."""
     names = {"name": settings["network"], "width": settings["width"], "pyramid": settings["pyramid"]}
-    network = build_segmenter(**names, spatial_dims=3, in_channels=len(settings["windows"]))
-    network = load_weights(network, settings["weights"]).eval()
-    fast = load_weights(
-        build_segmenter(**names, spatial_dims=3, in_channels=len(settings["windows"])), settings["weights"]
+    views = ChestViews(settings["spacing_mm"], settings["windows"], place=settings["place"])
+    network, fast = (
+        load_weights(build_segmenter(**names, spatial_dims=3, in_channels=views.channels), settings["weights"]).eval()
+        for _ in range(2)
     )
-    fast = fast.eval().to(memory_format=torch.channels_last_3d)
-    views = ChestViews(settings["spacing_mm"], settings["windows"])
+    fast = fast.to(memory_format=torch.channels_last_3d)
     parts = LesionParts(settings["threshold"], settings["smallest_mm3"])
     size, overlap = settings["window"], settings["overlap"]
     # What everybody does with a network unless told otherwise.
@@ -119,7 +118,7 @@ def build_ways(settings: dict[str, Any]) -> dict[str, Way]:
     def bounded(own: nn.Module, amp: str) -> Way:
         inferer = BoundedWindowInferer("cpu", size, overlap, settings["window_batch"], amp=amp)
 
-        def way(volume: Volume) -> list[Part]:
+        def way(volume: Volume, lungs: LungBound) -> list[Part]:
             view = views(volume.array, volume.affine)
             chance = inferer(view.image[None], own, bound=view.bound)
             return parts(chance[0, 0], view.grid, volume.shape, volume.affine, view.bound)
@@ -127,9 +126,9 @@ def build_ways(settings: dict[str, Any]) -> dict[str, Way]:
         return way
 
     def whole(predict: Callable[[Tensor], Tensor]) -> Way:
-        def way(volume: Volume) -> list[Part]:
+        def way(volume: Volume, lungs: LungBound) -> list[Part]:
             grid = plan_grid(volume.shape, volume.affine, views.spacing_mm)
-            logits = predict(views.windows(resample(volume.array, volume.affine, grid)[None]))
+            logits = predict(views.look(volume.array, volume.affine, grid, lungs.box_mm))
             return parts(logits.float().sigmoid(), grid, volume.shape, volume.affine)
 
         return way
@@ -159,7 +158,7 @@ def timed(way: Way, volume: Volume, lungs: LungBound) -> tuple[list[Part], float
     """Lesions, seconds on the clock and seconds of the processor."""
     with torch.inference_mode():
         begin, own = time.perf_counter(), time.process_time()
-        found = way(volume)
+        found = way(volume, lungs)
         seconds, processor_s = time.perf_counter() - begin, time.process_time() - own
     return [part for part in found if within(part, volume, lungs)], seconds, processor_s
 

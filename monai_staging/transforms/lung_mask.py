@@ -45,9 +45,27 @@ class LungBound:
     bound: Mask
     grid: Grid
 
+    @property
+    def box_mm(self) -> npt.NDArray[np.float64]:
+        """Lowest and highest corner of the lungs' box, (2, 3), RAS mm, to the outer faces of voxels."""
+        return _faces_mm(self.lungs, self.grid)
+
+    @property
+    def bound_box_mm(self) -> npt.NDArray[np.float64]:
+        """The same of the bound."""
+        return _faces_mm(self.bound, self.grid)
+
     def on(self, grid: Grid) -> torch.Tensor:
         """The bound on another grid, bool (X, Y, Z)."""
         return resample(self.bound.view(np.uint8), self.grid.affine, grid, "nearest", pad_value=0.0) > 0.5
+
+
+def _faces_mm(mask: Mask, grid: Grid) -> npt.NDArray[np.float64]:
+    ends = np.array([np.flatnonzero(mask.any(axis=axes))[[0, -1]] for axes in ((1, 2), (0, 2), (0, 1))])
+    faces: npt.NDArray[np.float64] = np.asarray(grid.origin_mm) + (ends.T + [[-0.5], [0.5]]) * np.asarray(
+        grid.spacing_mm
+    )
+    return faces
 
 
 def lung_bound(volume: Array | torch.Tensor, affine: Affine, margin_mm: float = MARGIN_MM) -> LungBound:

@@ -39,7 +39,7 @@ TARGET = ("primary", "nodule")
 """Lesion groups that are outlined: what lies in the lung."""
 LESION_POINTS, BACKGROUND_POINTS = 256, 2048
 """Places to draw patches from, of each lesion and of the surroundings of the lungs."""
-_VERSION = 1  # of those places
+_VERSION = 2  # of those places
 
 
 @dataclass(frozen=True)
@@ -199,27 +199,28 @@ class ChestPatches(Dataset[dict[str, Any]]):
         return len(self.cases) * self.count
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        place = index % len(self.cases)
-        case, (lesions, elsewhere) = self.cases[place], self.places[place]
+        which_case = index % len(self.cases)
+        case, places = self.cases[which_case], self.places[which_case]
         chance, which, point, *jitter = torch.rand(6).tolist()
         # Without the last bit a float32 just below 1 may become 1 when multiplied.
         which, point = min(which, 1 - 1e-6), min(point, 1 - 1e-6)
         hard = self.hard.get(case.name, [])
-        if lesions and chance < self.lesion_fraction:
-            points = lesions[int(which * len(lesions))]
+        if places.lesions and chance < self.lesion_fraction:
+            points = places.lesions[int(which * len(places.lesions))]
         elif hard and chance >= 1 - self.hard_fraction:
             points = hard[int(which * len(hard))]
         else:
-            points = elsewhere
+            points = places.elsewhere
         center = points[int(point * len(points))] + (np.asarray(jitter) - 0.5) * self.extent_mm
-        return {**self.read(case, center), "case": case.name}
+        return {**self.read(which_case, center), "case": case.name}
 
-    def read(self, case: ChestCase, center_mm: npt.NDArray[np.floating[Any]]) -> dict[str, Tensor]:
-        """The patch around a point (RAS mm)."""
+    def read(self, index: int, center_mm: npt.NDArray[np.floating[Any]]) -> dict[str, Tensor]:
+        """The patch of a scan around a point (RAS mm)."""
+        case = self.cases[index]
         array, affine = map_file(case.image)
         x, y, z = (float(value) for value in center_mm)
         grid = plan_grid(array.shape, affine, self.views.spacing_mm, self.size, (x, y, z))
-        image = self.views.windows(resample(array, affine, grid)[None])
+        image = self.views.look(array, affine, grid, self.places[index].lungs_mm)
         return {"image": _stored(image), "share": _stored(lesion_share_of(case, grid)[None])}
 
 
@@ -250,27 +251,39 @@ def _stored(values: Tensor) -> Tensor:
     return values.mul(255).round_().to(torch.uint8).contiguous()
 
 
-Places = tuple[list[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where patches of a scan are drawn, in RAS mm.
+
+    Attributes:
+        lesions: (N, 3) points of each lesion.
+        elsewhere: (N, 3) points around the lungs.
+        lungs_mm: (2, 3), box of the lungs.
+    """
+
+    lesions: list[npt.NDArray[np.float32]]
+    elsewhere: npt.NDArray[np.float32]
+    lungs_mm: npt.NDArray[np.float64]
 
 
 def places_to_draw(case: ChestCase, folder: Path) -> Places:
-    """Points of each lesion of a scan and points around its lungs, (N, 3) RAS mm; from the cache or looked for now."""
+    """Of a scan, from the cache or looked for now."""
     files = [path.stat() for path in (case.image, case.mask) if path is not None]
     identity = [_VERSION, case.image.stem, list(case.labels), [[file.st_size, file.st_mtime_ns] for file in files]]
     path = folder / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]}.npz"
     try:
         with np.load(path) as kept:
-            return [kept[f"lesion_{label}"] for label in case.labels], kept["elsewhere"]
+            return Places([kept[f"lesion_{label}"] for label in case.labels], kept["elsewhere"], kept["lungs_mm"])
     except (OSError, ValueError, KeyError):
-        lesions, elsewhere = _look(case)
+        places = _look(case)
     try:
         with atomic_path(path) as temporary:
             names = [f"lesion_{label}" for label in case.labels]
-            arrays: dict[str, Any] = dict(zip(names, lesions, strict=True))
-            np.savez(temporary, elsewhere=elsewhere, **arrays)
+            arrays: dict[str, Any] = dict(zip(names, places.lesions, strict=True))
+            np.savez(temporary, elsewhere=places.elsewhere, lungs_mm=places.lungs_mm, **arrays)
     except OSError as error:
         logger.warning("%s cannot be written (%s): lungs are looked for each time.", path, error.strerror)
-    return lesions, elsewhere
+    return places
 
 
 def _look(case: ChestCase) -> Places:
@@ -284,7 +297,8 @@ def _look(case: ChestCase) -> Places:
         some_points(np.argwhere(part.mask) + part.corner, LESION_POINTS, volume.affine, draw)
         for part in case.reference()
     ]
-    return lesions, some_points(np.argwhere(lungs.bound), BACKGROUND_POINTS, lungs.grid.affine, draw)
+    elsewhere = some_points(np.argwhere(lungs.bound), BACKGROUND_POINTS, lungs.grid.affine, draw)
+    return Places(lesions, elsewhere, lungs.box_mm)
 
 
 def some_points(

@@ -43,6 +43,23 @@ def test_the_view_is_a_part_of_the_whole_scan_on_its_grid(hu: np.ndarray) -> Non
     assert np.prod(view.grid.size) < 0.7 * np.prod(whole.size)
 
 
+def test_the_place_in_the_chest_runs_through_the_lungs(hu: np.ndarray) -> None:
+    view = ChestViews(SPACING_MM, ["lung"], place=True)(hu, AFFINE)
+    assert view.image.shape == (4, *view.grid.size)
+    # Outer faces of the lungs' voxels; the array's first two axes run against RAS.
+    low = np.array([180 - 3.5 * (SHAPE[0] - 22.5), 160 - 3.5 * 59.5, -140 + 6.0 * 9.5])
+    high = np.array([180 - 3.5 * 21.5, 160 - 3.5 * 24.5, -140 + 6.0 * 39.5])
+    box = lung_bound(hu, AFFINE).box_mm
+    np.testing.assert_allclose(box, [low, high], atol=4.0)
+    for axis, channel in enumerate(view.image[1:]):
+        line = channel.movedim(axis, 0).reshape(view.grid.size[axis], -1)
+        assert torch.equal(line, line[:, :1].expand_as(line))
+        at = view.grid.origin_mm[axis] + SPACING_MM[axis] * np.arange(view.grid.size[axis])
+        half = (box[1, axis] - box[0, axis]) / 2
+        expected = np.interp(at, [box[0, axis] - half, box[1, axis] + half], [0, 1])
+        np.testing.assert_allclose(line[:, 0], expected, atol=1e-6)
+
+
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(UsageError, match="three lengths"):
         ChestViews((1.0, 1.0, 0.0))

@@ -122,15 +122,29 @@ def test_a_patch_is_where_the_scan_is(cohort: Path, tmp_path: Path) -> None:
     (case, _) = chest_cases(cohort, "training")
     patches = ChestPatches([case], VIEWS, SIZE, cache=tmp_path)
     lesion: Lesion = next(one for one in load_cohort(cohort).training[0].lesions if one.kind == "primary")
-    item = patches.read(case, np.array(lesion.center_mm))
+    item = patches.read(0, np.array(lesion.center_mm))
     mass = item["share"][0].float() / 255
     middle = torch.stack(torch.meshgrid(*map(torch.arange, SIZE), indexing="ij")).float()
     center = (middle * mass).sum(dim=(1, 2, 3)) / mass.sum()
     np.testing.assert_allclose(center.numpy(), (np.array(SIZE) - 1) / 2, atol=0.3)
     assert float(mass.sum()) * 45.0 == pytest.approx(np.prod(lesion.size_mm), rel=0.15)
     assert item["image"][0][tuple(size // 2 for size in SIZE)] > item["image"].float().mean()
-    far = patches.read(case, np.array([1000.0, 0.0, 0.0]))
+    far = patches.read(0, np.array([1000.0, 0.0, 0.0]))
     assert not far["share"].any() and far["image"].unique().numel() == 1
+
+
+def test_a_patch_says_where_in_the_chest_it_lies(cohort: Path, tmp_path: Path) -> None:
+    (case, _) = chest_cases(cohort, "training")
+    views = ChestViews(VIEWS.spacing_mm, ["lung"], place=True)
+    patches = ChestPatches([case], views, SIZE, cache=tmp_path)
+    volume = read_volume(case.image)
+    whole = views(volume.array, volume.affine)
+    start = np.array([8, 6, 2])
+    center = np.array(whole.grid.origin_mm) + (start + (np.array(SIZE) - 1) / 2) * whole.grid.spacing_mm
+    patch = patches.read(0, center)["image"].float() / 255
+    box = tuple(slice(low, low + size) for low, size in zip(start, SIZE, strict=True))
+    torch.testing.assert_close(patch, whole.image[(slice(None), *box)], atol=0.51 / 255, rtol=0)
+    assert patch.shape[0] == views.channels == 4 and views.colours == 1
 
 
 def test_lungs_are_looked_for_once(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +159,10 @@ def test_lungs_are_looked_for_once(cohort: Path, tmp_path: Path, monkeypatch: py
     )
     again = ChestPatches(cases, VIEWS, SIZE, cache=tmp_path).places
     assert len(looked) == 1
-    for (lesions, elsewhere), (other_lesions, other_elsewhere) in zip(first, again, strict=True):
-        np.testing.assert_array_equal(elsewhere, other_elsewhere)
-        assert all(np.array_equal(one, other) for one, other in zip(lesions, other_lesions, strict=True))
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.elsewhere, other.elsewhere)
+        np.testing.assert_array_equal(one.lungs_mm, other.lungs_mm)
+        assert all(map(np.array_equal, one.lesions, other.lesions))
     no_folder = tmp_path / "file"
     no_folder.write_text("")
     assert len(ChestPatches(cases[:1], VIEWS, SIZE, cache=no_folder).places) == 1
