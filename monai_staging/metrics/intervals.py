@@ -99,6 +99,32 @@ def resample(patients: Sequence[str] | NDArray[Any], n: int = 1000, seed: int = 
     return Resamples(counts[:, index].astype(np.float64), count)
 
 
+@dataclass(frozen=True)
+class Weightings:
+    """The patients themselves and their resamples: a statistic of all these weights is a value and its interval.
+
+    Attributes:
+        weights: (1 + resamples, rows), the first all 1.
+        patients: how many distinct patients there are.
+    """
+
+    weights: FloatArray
+    patients: int
+
+    def estimate(self, values: FloatArray, level: float = 0.95) -> Estimate:
+        """Of a statistic, (1 + resamples); without resamples it has no interval."""
+        return Estimate(float(values[0]), *percentile_interval(values[1:], level), n=self.patients)
+
+
+def weightings(patients: Sequence[str], n: int = 1000, seed: int = 0) -> Weightings:
+    """The weights of a bootstrap, see :func:`resample`; ``n`` may be 0."""
+    ones = np.ones((1, len(patients)))
+    if n == 0:
+        return Weightings(ones, len(set(patients)))
+    draws = resample(patients, n, seed)
+    return Weightings(np.concatenate([ones, draws.weights]), draws.patients)
+
+
 def percentile_interval(resampled: FloatArray, level: float = 0.95) -> tuple[float, float]:
     """The central ``level`` of the resampled values.
 

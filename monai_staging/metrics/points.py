@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.metrics.boxes import envelope_area
-from monai_staging.metrics.intervals import Estimate, FloatArray, IntArray, percentile_interval, resample
+from monai_staging.metrics.intervals import Estimate, FloatArray, IntArray, weightings
 
 RADIUS_UM = 7.5
 """Within which TUPAC16 and MIDOG take a point for the same mitosis: 30 pixels of 0.25 um."""
@@ -56,6 +56,18 @@ class Points:
         object.__setattr__(self, "slides", tuple(self.slides))
         object.__setattr__(self, "xy_um", places)
         object.__setattr__(self, "scores", scores)
+
+
+    def counted(self, threshold: float) -> NDArray[np.bool_]:
+        """(N) which points have such a score at least.
+
+        Raises:
+            UsageError: they have none.
+        """
+        if self.scores is None:
+            raise UsageError("Points found need scores.")
+        counted: NDArray[np.bool_] = self.scores >= threshold
+        return counted
 
 
 def match_points(truth: ArrayLike, found: ArrayLike, scores: ArrayLike, radius: float = RADIUS_UM) -> NDArray[np.bool_]:
@@ -114,7 +126,7 @@ def point_metrics(
         patients: slide to patient, of *every* slide that was searched.
         threshold: the least score of a point that counts; chosen on other slides.
         radius_um: see :func:`match_points`.
-        n_boot: how many resamples.
+        n_boot: how many resamples; 0 for no intervals.
         seed: of the resampling.
         level: of the intervals.
 
@@ -126,9 +138,8 @@ def point_metrics(
         DataError: a point is on a slide that has no patient.
     """
     curve = _curve(truth, found, patients, radius_um)
-    draws = resample(list(patients.values()), n_boot, seed)
-    # The first weighting is the patients themselves, the rest are the resamples.
-    weights = np.concatenate([np.ones((1, len(patients))), draws.weights])
+    draws = weightings(list(patients.values()), n_boot, seed)
+    weights = draws.weights
     targets = weights @ np.bincount(curve.of_truth, minlength=len(patients)).astype(np.float64)
     drawn = weights[:, curve.of_found]
     counts = drawn * (curve.scores >= threshold)
@@ -142,10 +153,7 @@ def point_metrics(
         "recall": _share(right, targets),
         "average_precision": area,
     }
-    return {
-        name: Estimate(float(each[0]), *percentile_interval(each[1:], level), n=draws.patients)
-        for name, each in values.items()
-    }
+    return {name: draws.estimate(each, level) for name, each in values.items()}
 
 
 def best_threshold(truth: Points, found: Points, radius_um: float = RADIUS_UM) -> tuple[float, float]:
@@ -165,6 +173,23 @@ def best_threshold(truth: Points, found: Points, radius_um: float = RADIUS_UM) -
     f1 = 2 * np.cumsum(curve.right)[ends] / (ends + 1 + len(truth.slides))
     best = int(np.argmax(f1))
     return float(curve.scores[ends[best]]), float(f1[best])
+
+
+def point_curve(
+    truth: Points, found: Points, patients: Mapping[str, str], radius_um: float = RADIUS_UM
+) -> tuple[FloatArray, FloatArray]:
+    """Recall and precision from each score on, from the highest down; of no points, none.
+
+    Args:
+        truth: the points to be found.
+        found: what was found, with scores.
+        patients: slide to patient, of every slide that was searched.
+        radius_um: see :func:`match_points`.
+    """
+    curve = _curve(truth, found, patients, radius_um)
+    ends = np.flatnonzero(np.diff(curve.scores, append=-np.inf))
+    right = np.cumsum(curve.right)[ends].astype(np.float64)
+    return _share(right, np.full(len(ends), float(len(truth.slides)))), right / (ends + 1)
 
 
 @dataclass(frozen=True, eq=False)

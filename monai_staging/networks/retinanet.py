@@ -32,6 +32,7 @@ class FPNExtractor(nn.Module):
         in_channels: channels of the image.
         levels: which maps of ``backbone.pyramid`` come out, from 0, finest first.
         out_channels: channels of every map that comes out.
+        spatial_dims: the backbone's, 2 or 3.
 
     Attributes:
         strides: voxels of the image to one cell of each map that comes out, finest first; the last is what an image's
@@ -42,9 +43,11 @@ class FPNExtractor(nn.Module):
             multiple of 8.
     """
 
-    def __init__(self, backbone: Backbone, in_channels: int, levels: Sequence[int], out_channels: int) -> None:
+    def __init__(
+        self, backbone: Backbone, in_channels: int, levels: Sequence[int], out_channels: int, spatial_dims: int = 3
+    ) -> None:
         super().__init__()
-        shapes = _pyramid_shapes(backbone, in_channels)
+        shapes = pyramid_shapes(backbone, in_channels, spatial_dims)
         if not levels or list(levels) != sorted(set(levels)) or not 0 <= levels[0] <= levels[-1] < len(shapes):
             raise UsageError(
                 f"Feature pyramid: levels ascend from 0 to {len(shapes) - 1} at most, found {list(levels)}"
@@ -57,10 +60,10 @@ class FPNExtractor(nn.Module):
         self.levels = tuple(levels)
         self.strides = tuple(shapes[level][1] for level in levels)
         self.out_channels = out_channels
-        self.fpn = FeaturePyramidNetwork(3, [channels for channels, _ in shapes[levels[0] :]], out_channels)
+        self.fpn = FeaturePyramidNetwork(spatial_dims, [channels for channels, _ in shapes[levels[0] :]], out_channels)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, in_channels, X, Y, Z) to maps (B, out_channels, X / stride, Y / stride, Z / stride), finest first."""
+        """(B, in_channels, *spatial) to maps (B, out_channels, *spatial / stride), finest first."""
         maps = self.backbone.pyramid(x)
         merged = self.fpn({str(level): maps[level] for level in range(self.levels[0], len(maps))})
         return [merged[str(level)] for level in self.levels]
@@ -231,11 +234,17 @@ def build_detector(
 
 
 @torch.no_grad()
-def _pyramid_shapes(backbone: Backbone, in_channels: int) -> list[tuple[int, int]]:
-    """Channels and stride of each map of the pyramid, found by looking at an image of nothing."""
+def pyramid_shapes(backbone: Backbone, in_channels: int, spatial_dims: int) -> list[tuple[int, int]]:
+    """Channels and stride of each map of a backbone's pyramid, finest first, found by looking at an image of nothing.
+
+    Args:
+        backbone: gives the pyramid.
+        in_channels: channels of the image.
+        spatial_dims: the backbone's, 2 or 3.
+    """
     # A power of two, so that every stride divides it.
     side = 64
     training = backbone.training
-    maps = backbone.eval().pyramid(torch.zeros(1, in_channels, side, side, side))
+    maps = backbone.eval().pyramid(torch.zeros(1, in_channels, *[side] * spatial_dims))
     backbone.train(training)
     return [(level.shape[1], side // level.shape[2]) for level in maps]

@@ -15,6 +15,7 @@ from torch.utils.data import Sampler
 from monai_staging.errors import UsageError
 from monai_staging.metrics.intervals import FloatArray
 from monai_staging.tracking.losses import EpochMeans
+from monai_staging.workflows.negative_feed import drawn
 
 logger = logging.getLogger("monai_staging.workflows")
 
@@ -94,9 +95,9 @@ class HardNegatives(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         count = len(self.positives)
         others = count if self.kept is None else round(OTHERS * count)
-        chosen = [self.positives, _drawn(self.negatives, others)]
+        chosen = [self.positives, drawn(self.negatives, others)]
         if self.kept is not None:
-            chosen.append(_drawn(self.kept, count - others))
+            chosen.append(drawn(self.kept, count - others))
         every = torch.cat(chosen)
         return iter(every[torch.randperm(len(every))].tolist())
 
@@ -132,9 +133,3 @@ class StageMetrics:
         if self.evaluator.state.epoch == engine.state.epoch:
             metrics |= {f"val_{name}": value for name, value in self.evaluator.state.metrics.items()}
         self.tracker.log_metrics(metrics, step=engine.state.epoch, prefix=self.prefix)
-
-
-def _drawn(places: Tensor, count: int) -> Tensor:
-    """So many of them in random order, each once before any comes again."""
-    rounds = -(-count // len(places))
-    return torch.cat([places[torch.randperm(len(places))] for _ in range(rounds)])[:count] if count else places[:0]

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from monai_staging.errors import UsageError
+from monai_staging.histology.regions import SlideRegions
 from monai_staging.histology.slides import Slide
-from monai_staging.histology.tiles import DECAY_PER_UM, MitosisTiles, mitosis_map
+from monai_staging.histology.tiles import DECAY_PER_UM, GridTiles, MitosisTiles, mitosis_map
 
 SIDE = 400
 
@@ -55,7 +56,8 @@ def test_a_tenth_is_left_at_the_radius_that_counts_as_found() -> None:
 
 @pytest.mark.parametrize("um", [0.25, 0.5, 0.23])
 def test_the_map_is_highest_where_the_mitosis_is_on_the_tile(tmp_path: Path, um: float) -> None:
-    tiles = MitosisTiles([slide(tmp_path, "a", ((200.0, 150.0),), um=um)], 64, count=40, mitosis_fraction=1.0)
+    own = slide(tmp_path, "a", ((200.0, 150.0),), um=um)
+    tiles = MitosisTiles([own], SlideRegions(), 64, count=40, mitosis_fraction=1.0)
     torch.manual_seed(0)
     middles = []
     for number in range(40):
@@ -76,7 +78,7 @@ def test_mitoses_and_lookalikes_have_their_share(tmp_path: Path) -> None:
         slide(tmp_path, "none"),
         slide(tmp_path, "alike", (), ((50.0, 60.0),)),
     ]
-    tiles = MitosisTiles(slides, 32, count=200, mitosis_fraction=0.2, lookalike_fraction=0.3)
+    tiles = MitosisTiles(slides, SlideRegions(), 32, count=200, mitosis_fraction=0.2, lookalike_fraction=0.3)
     torch.manual_seed(1)
     items = [tiles[index] for index in range(len(tiles))]
     of_slide = {name: [item for item in items if item["slide"] == name] for name in ("both", "none", "alike")}
@@ -87,16 +89,48 @@ def test_mitoses_and_lookalikes_have_their_share(tmp_path: Path) -> None:
     assert 0.25 < np.mean(red) < 0.45
     torch.manual_seed(1)
     again = pickle.loads(pickle.dumps(tiles))
-    assert not again._readers and torch.equal(again[0]["image"], items[0]["image"])
+    assert torch.equal(again[0]["image"], items[0]["image"])
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     one = [slide(tmp_path, "a")]
     for wrong in (
-        {"size": 0}, {"count": 0}, {"microns_per_pixel": 0}, {"decay_per_um": 0}, {"mitosis_fraction": -0.1},
+        {"size": 0}, {"count": 0}, {"decay_per_um": 0}, {"mitosis_fraction": -0.1},
         {"mitosis_fraction": 0.7, "lookalike_fraction": 0.4},
     ):  # fmt: skip
         with pytest.raises(UsageError, match="MitosisTiles: a size and count"):
-            MitosisTiles(one, **wrong)
+            MitosisTiles(one, SlideRegions(), **wrong)
     with pytest.raises(UsageError, match="at least one slide"):
-        MitosisTiles([])
+        MitosisTiles([], SlideRegions())
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, SIDE - 1), st.floats(0, SIDE - 1)), max_size=4),
+    st.sampled_from([0.25, 0.5, 0.23]),
+    st.floats(0.02, 0.9),
+    st.sampled_from([64, 100]),
+)
+def test_a_tile_is_positive_where_its_map_reaches_the_threshold(
+    tmp_path_factory, points, um: float, threshold: float, size: int
+) -> None:
+    folder = tmp_path_factory.mktemp("slides")
+    own = Slide("a", "a", slide(folder, "a").image, um, tuple(points))
+    tiles = GridTiles([own], SlideRegions(), size, threshold)
+    side = -(-round(SIDE * um / 0.25) // size)
+    assert len(tiles) == side**2
+    for index in range(len(tiles)):
+        item = tiles[index]
+        reaches = float(item["map"].max())
+        if abs(reaches - threshold) > 1e-6:
+            assert bool(item["label"]) == (reaches >= threshold)
+
+
+def test_grid_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    for slides, wrong in (
+        ([], {}),
+        ([slide(tmp_path, "a")], {"threshold": 1.0}),
+        ([slide(tmp_path, "a")], {"size": 0}),
+    ):
+        with pytest.raises(UsageError, match="GridTiles: slides, a size"):
+            GridTiles(slides, SlideRegions(), **wrong)
