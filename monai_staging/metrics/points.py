@@ -57,7 +57,6 @@ class Points:
         object.__setattr__(self, "xy_um", places)
         object.__setattr__(self, "scores", scores)
 
-
     def counted(self, threshold: float) -> NDArray[np.bool_]:
         """(N) which points have such a score at least.
 

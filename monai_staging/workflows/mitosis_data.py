@@ -11,9 +11,13 @@ from pathlib import Path
 
 from monai_staging.cohort.privacy import case_name, load_key
 from monai_staging.cohort.splits import SplitOptions
-from monai_staging.errors import UsageError
+from monai_staging.errors import DataError, UsageError
 from monai_staging.histology.phantom import DEFAULT_PATH, default_slides
+from monai_staging.histology.reader import SlideReader
 from monai_staging.histology.slides import FILE_NAME, PARTS, Slide, SlideSet, load_slides
+
+SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".bif", ".png")
+"""Of slides' files."""
 
 
 class MitosisData:
@@ -49,7 +53,9 @@ class MitosisData:
             raise UsageError(f"MitosisData: a limit of at least 1, found {limit}")
         self.root = ensure_slides(dataset_dir)
         slides = load_slides(self.root)
-        self.parts = keyed(slides, self.root).split(SplitOptions(test=test, validation=validation, folds=0, seed=split_seed))
+        self.parts = keyed(slides, self.root).split(
+            SplitOptions(test=test, validation=validation, folds=0, seed=split_seed)
+        )
         self.parts = {name: own[:limit] for name, own in self.parts.items()}
         self.source = slides.source
         self.digest = _digest(slides.slides)
@@ -78,6 +84,32 @@ def ensure_slides(dataset_dir: str | os.PathLike[str]) -> Path:
     if root == Path(DEFAULT_PATH) and not (root / FILE_NAME).is_file():
         return default_slides(root)
     return root
+
+
+def loose_slides(path: str | os.PathLike[str], microns_per_pixel: float | None = None) -> list[Slide]:
+    """A slide's file, or all of a folder, whatever is known of them.
+
+    Args:
+        path: the file or folder.
+        microns_per_pixel: of all of them; by default what each file says.
+
+    Raises:
+        DataError: nothing is there, a file cannot be read, or it does not say how large its pixels are.
+    """
+    given = Path(path)
+    files = sorted(one for one in given.iterdir() if one.suffix.lower() in SUFFIXES) if given.is_dir() else [given]
+    if not files:
+        raise DataError(f"Slides: {given} holds a file of {', '.join(SUFFIXES)}; found none.")
+    slides = []
+    for file in files:
+        with SlideReader(file) as reader:
+            um = microns_per_pixel or reader.microns_per_pixel
+        if um is None:
+            raise DataError(
+                f"Slide {file.name}: it does not say how large its pixels are; --slide_microns_per_pixel does."
+            )
+        slides.append(Slide(file.stem, file.stem, file, um))
+    return list(SlideSet("files", tuple(slides)).slides)
 
 
 def keyed(slides: SlideSet, root: Path) -> SlideSet:

@@ -14,7 +14,7 @@ from ignite.engine import Engine
 from monai.utils.enums import CommonKeys as Keys
 
 from monai_staging.errors import DataError
-from monai_staging.files import write_json_atomic
+from monai_staging.files import atomic_path, write_json_atomic
 from monai_staging.histology.regions import SlideRegions
 from monai_staging.histology.slide_pass import SlideMap
 from monai_staging.histology.slides import Slide
@@ -271,6 +271,59 @@ class MitosisReport(PointCollector):
         coarse = SlideRegions(um * scale)
         across, down = coarse.size(slide)
         return coarse.read(slide, 0, 0, across, down).permute(1, 2, 0).numpy(), width * um
+
+
+class PointWriter(PointCollector):
+    """At the end of an inference writes ``points.csv``, and ``maps/<slide>.tif`` of every slide.
+
+    A map is one byte a cell, 255 being certain, with the cell's size as the file's resolution.
+
+    Args:
+        slides: of the evaluator.
+        output_dir: folder for everything written.
+        threshold_file: of :func:`choose_threshold`.
+        maps: whether maps are written.
+        printer: where lines for the user go.
+    """
+
+    def __init__(
+        self,
+        slides: Sequence[Slide],
+        output_dir: str | os.PathLike[str],
+        threshold_file: str | os.PathLike[str],
+        maps: bool = True,
+        printer: Callable[[str], None] = print,
+    ) -> None:
+        super().__init__(slides)
+        self.output_dir = Path(output_dir)
+        # Before hours of slides.
+        self.threshold = load_threshold(threshold_file)
+        self.maps = maps
+        self.printer = printer
+
+    def keep(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Keeps a slide's points, and writes its map."""
+        import tifffile
+
+        super().keep(batch, output)
+        if self.maps:
+            found: SlideMap = output[Keys.PRED]["map"]
+            with atomic_path(self.output_dir / "maps" / f"{found.slide}.tif") as temporary:
+                values = np.rint(255 * found.values.astype(np.float32)).astype(np.uint8)
+                cells_per_cm = 1e4 / found.cell_um
+                tifffile.imwrite(
+                    *(temporary, values),
+                    compression="zlib",
+                    resolution=(cells_per_cm, cells_per_cm),
+                    resolutionunit="CENTIMETER",
+                )
+
+    def complete(self, engine: Engine) -> None:
+        """Writes the points, and says how many there are."""
+        found = self.points
+        path = write_points(self.output_dir / POINTS, self.slides, found, self.threshold)
+        counted = found.counted(self.threshold)
+        self.printer(f"{len(self.slides)} slides: {int(counted.sum())} points from {self.threshold:.3f} on in {path}")
 
 
 class TileReport(EpochCollector):

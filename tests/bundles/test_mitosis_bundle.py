@@ -1,0 +1,176 @@
+"""The mitosis bundle as a user runs it: both networks are trained, ours evaluated and run on files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from monai.bundle import ConfigParser, ckpt_export, verify_metadata, verify_net_in_out
+
+from monai_staging.histology.phantom import HistologyConfig, default_slides
+from monai_staging.networks.mitosis import build_mitosis_network
+from monai_staging.networks.pretrained import read_checkpoint
+from monai_staging.networks.weights import load_weights
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "mitosis"
+RunBundle = Callable[..., subprocess.CompletedProcess[str]]
+Check = Callable[..., None]
+NETWORK = {"network": "resnet10", "width": 0.25, "channels": 16}
+FAITHFUL = {"filters": [8, 8], "affine": 16}
+
+
+def arguments(settings: dict) -> list[str]:
+    return [part for name, value in settings.items() for part in (f"--{name}", str(value).replace(" ", ""))]
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = HistologyConfig(patients=8, size=384, mitoses=80)
+    return default_slides(tmp_path_factory.mktemp("slides") / "phantom-mitosis", config)
+
+
+@pytest.fixture(scope="module")
+def trained(slides: Path, run_bundle: RunBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training of a few epochs; its folder also holds the MLflow database."""
+    folder = tmp_path_factory.mktemp("mitosis")
+    result = run_bundle(
+        *("run", "--config_file", BUNDLE / "train.json", "--dataset_dir", slides, "--output_dir", folder / "run"),
+        *("--epochs", "12", "--val_interval", "6", "--tile", "96", "--tiles", "16", "--batch_size", "16"),
+        *("--system_metrics", "false", "--resamples", "20", *arguments(NETWORK)),
+        folder=folder,
+    )
+    (folder / "stdout.txt").write_text(result.stdout)
+    return folder
+
+
+def test_a_training_ends_with_points_of_held_out_slides(trained: Path) -> None:
+    assert "phantom slides (drawn, no tissue), test part" in (trained / "stdout.txt").read_text()
+    run = trained / "run"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert set(metrics) == {"f1", "precision", "recall", "average_precision"} and metrics["f1"]["value"] > 0.05
+    assert json.loads((run / "threshold.json").read_text())["chosen_on"].startswith("phantom slides")
+    history = json.loads((run / "history.json").read_text())
+    assert history[-1]["loss"] < history[0]["loss"] and "val_f1" in history[-1]
+    client = mlflow.MlflowClient(f"sqlite:///{trained}/mlruns.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("mitosis").experiment_id])
+    assert tracked.info.status == "FINISHED" and tracked.data.metrics["test/f1"] == metrics["f1"]["value"]
+    assert read_checkpoint(run / "model.pt").source["network"] == "resnet10"
+
+
+def test_weights_evaluate_as_their_training_did(
+    trained: Path, slides: Path, run_bundle: RunBundle, tmp_path: Path
+) -> None:
+    run_bundle(
+        *("run", "--config_file", BUNDLE / "evaluate.json", "--dataset_dir", slides, *arguments(NETWORK)),
+        *("--weights", trained / "run" / "model.pt", "--resamples", "20", "--output_dir", tmp_path / "out"),
+        folder=tmp_path,
+    )
+    for name in ("metrics.json", "points.csv"):
+        assert (tmp_path / "out" / name).read_text() == (trained / "run" / name).read_text()
+
+
+def test_files_give_points_and_maps(trained: Path, slides: Path, run_bundle: RunBundle, tmp_path: Path) -> None:
+    result = run_bundle(
+        *("run", "--config_file", BUNDLE / "inference.json", "--dataset_dir", slides / "images", *arguments(NETWORK)),
+        *("--weights", trained / "run" / "model.pt", "--output_dir", tmp_path / "out"),
+        *("--slide_microns_per_pixel", "0.25"),
+        folder=tmp_path,
+    )
+    assert "8 slides:" in result.stdout
+    assert len(list((tmp_path / "out" / "maps").iterdir())) == 8
+    with open(tmp_path / "out" / "points.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows and all(0 <= float(row["x_px"]) < 384 and row["right"] == "" for row in rows)
+
+
+def test_weights_that_are_not_there_are_named(slides: Path, run_bundle: RunBundle, tmp_path: Path) -> None:
+    result = run_bundle(
+        *("run", "--config_file", BUNDLE / "inference.json", "--dataset_dir", slides / "images"),
+        *("--weights", tmp_path / "none.pt", "--output_dir", tmp_path / "out"),
+        folder=tmp_path,
+        check=False,
+    )
+    assert result.returncode != 0 and "none.pt" in result.stderr
+
+
+def test_the_published_network_is_trained_with_negative_feed(
+    slides: Path, run_bundle: RunBundle, tmp_path: Path
+) -> None:
+    both = [str(BUNDLE / "train.json"), str(BUNDLE / "faithful.json")]
+    result = run_bundle(
+        *("run", "--config_file", str(both), "--dataset_dir", slides, "--output_dir", tmp_path / "run"),
+        *("--epochs", "2", "--feed", "true", "--positive_fraction", "0.333", "--system_metrics", "false"),
+        *("--resamples", "20", *arguments(FAITHFUL)),
+        folder=tmp_path,
+    )
+    assert "negative feed:" in result.stdout + result.stderr
+    tiles = json.loads((tmp_path / "run" / "tiles.json").read_text())
+    assert set(tiles) == {"accuracy", "balanced_accuracy", "f1", "precision", "recall"}
+    assert (tmp_path / "run" / "figures" / "tiles.png").is_file() and (tmp_path / "run" / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (("train",), "train"),
+        (("train", "faithful"), "train"),
+        (("evaluate",), "infer"),
+        (("inference",), "infer"),
+    ],
+)
+def test_every_config_has_the_properties_of_a_bundle(
+    names: tuple, kind: str, check_properties: Check, trained: Path, slides: Path
+) -> None:
+    keys = {} if kind == "train" else {"weights": str(trained / "run" / "model.pt"), **NETWORK}
+    keys |= FAITHFUL if "faithful" in names else {}
+    folder = slides / "images" if names == ("inference",) else slides
+    keys |= {"slide_microns_per_pixel": 0.25} if names == ("inference",) else {}
+    check_properties(kind, *(BUNDLE / f"{name}.json" for name in names), dataset_dir=str(folder), **keys)
+
+
+def test_the_configs_agree_on_network_and_slide() -> None:
+    train, *others = (
+        ConfigParser.load_config_file(str(BUNDLE / f"{name}.json")) for name in ("train", "evaluate", "inference")
+    )
+    names = ("network", "width", "channels", "tile", "filters", "kernel", "affine", "dropout", "stain", "normalize")
+    for other in others:
+        for name in (*names, "microns_per_pixel", "window", "smooth_um", "floor", "regions", "stains", "slide_pass"):
+            assert other[name] == train[name], name
+        assert {**other["network_def"], "weights": train["network_def"]["weights"]} == train["network_def"]
+        assert other["inferer"] == train["slide_inferer"]
+
+
+def test_metadata_is_of_the_schema() -> None:
+    verify_metadata(meta_file=str(BUNDLE / "metadata.json"), filepath=str(ROOT / "bundles" / "metadata.schema.json"))
+
+
+def test_the_network_takes_and_gives_what_the_metadata_says(tmp_path: Path) -> None:
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(BUNDLE / "metadata.json"),
+        config_file=str(BUNDLE / "inference.json"),
+    )
+
+
+def test_weights_are_exported_as_torchscript(trained: Path, tmp_path: Path) -> None:
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(trained / "run" / "model.pt"),
+        meta_file=str(BUNDLE / "metadata.json"),
+        config_file=str(BUNDLE / "inference.json"),
+        key_in_ckpt="state_dict",
+        use_trace=True,
+        **NETWORK,
+    )
+    image = torch.rand(1, 3, 96, 96)
+    network = load_weights(build_mitosis_network("resnet10", width=0.25, channels=16), trained / "run" / "model.pt")
+    exported = torch.jit.load(tmp_path / "model.ts")
+    torch.testing.assert_close(exported.eval()(image), network.eval()(image))
