@@ -54,7 +54,8 @@ from monai_staging.workflows.chest_data import chest_cases
 from monai_staging.workflows.window_inferer import BoundedWindowInferer
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "segmentation" / "chest_evaluate.json"
-OURS, SAME_PRECISION, MONAI, NNUNET = "ours", "ours, float32", "MONAI, whole scan", "nnU-Net, whole scan"
+OURS, SAME_WINDOWS, SAME_PRECISION = "ours", "ours, MONAI's windows", "ours, MONAI's windows, float32"
+MONAI, NNUNET = "MONAI, whole scan", "nnU-Net, whole scan"
 
 Way = Callable[[Volume, LungBound], list[Part]]
 
@@ -104,7 +105,10 @@ def main() -> None:
 def build_ways(settings: dict[str, Any]) -> dict[str, Way]:
     """Each way by name, from a scan to its lesions."""
     names = {"name": settings["network"], "width": settings["width"], "pyramid": settings["pyramid"]}
-    views = ChestViews(settings["spacing_mm"], settings["windows"], place=settings["place"])
+    views, uncropped = (
+        ChestViews(settings["spacing_mm"], settings["windows"], place=settings["place"], crop=crop)
+        for crop in (True, False)
+    )
     network, fast = (
         load_weights(build_segmenter(**names, spatial_dims=3, in_channels=views.channels), settings["weights"]).eval()
         for _ in range(2)
@@ -115,11 +119,11 @@ def build_ways(settings: dict[str, Any]) -> dict[str, Way]:
     # What everybody does with a network unless told otherwise.
     monai = SlidingWindowInferer(size, sw_batch_size=settings["window_batch"], overlap=overlap, mode="gaussian")
 
-    def bounded(own: nn.Module, amp: str) -> Way:
-        inferer = BoundedWindowInferer("cpu", size, overlap, settings["window_batch"], amp=amp)
+    def bounded(own: nn.Module, amp: str, fitted: bool) -> Way:
+        inferer = BoundedWindowInferer("cpu", size, overlap, settings["window_batch"], amp=amp, fitted=fitted)
 
         def way(volume: Volume, lungs: LungBound) -> list[Part]:
-            view = views(volume.array, volume.affine)
+            view = (views if fitted else uncropped)(volume.array, volume.affine)
             chance = inferer(view.image[None], own, bound=view.bound)
             return parts(chance[0, 0], view.grid, volume.shape, volume.affine, view.bound)
 
@@ -133,7 +137,11 @@ def build_ways(settings: dict[str, Any]) -> dict[str, Way]:
 
         return way
 
-    ways = {OURS: bounded(fast, "auto"), SAME_PRECISION: bounded(network, "false")}
+    ways = {
+        OURS: bounded(fast, "auto", True),
+        SAME_WINDOWS: bounded(fast, "auto", False),
+        SAME_PRECISION: bounded(network, "false", False),
+    }
     ways[MONAI] = whole(lambda image: monai(image[None], network)[0, 0])
     if find_spec("nnunetv2") is not None:
         ways[NNUNET] = whole(nnunet_predictor(network, size, overlap))

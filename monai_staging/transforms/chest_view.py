@@ -48,6 +48,7 @@ class ChestViews:
         margin_mm: see :func:`~monai_staging.transforms.lung_mask.lung_bound`.
         place: with three channels more, see :func:`place_in`: in a window of a few centimetres the dome of the liver
             looks like a large tumour, and where in the chest it lies says that it is none.
+        crop: to what is around the lungs; without, a view is of the whole scan, with the same bound.
 
     Raises:
         UsageError: a spacing that is not positive.
@@ -59,6 +60,7 @@ class ChestViews:
         windows: Sequence[str | Sequence[float]] = ("lung", "mediastinum"),
         margin_mm: float = MARGIN_MM,
         place: bool = False,
+        crop: bool = True,
     ) -> None:
         if len(spacing_mm) != 3 or min(spacing_mm) <= 0:
             raise UsageError(f"ChestViews: three lengths above 0 mm are needed; found {spacing_mm}")
@@ -66,6 +68,7 @@ class ChestViews:
         self.windows = HUWindows(windows)
         self.margin_mm = float(margin_mm)
         self.place = place
+        self.crop = crop
 
     @property
     def colours(self) -> int:
@@ -88,7 +91,8 @@ class ChestViews:
             DataError: there are no lungs in it.
         """
         lungs = lung_bound(volume, affine, self.margin_mm)
-        grid = self._around(lungs, plan_grid(tuple(volume.shape), affine, self.spacing_mm))
+        grid = plan_grid(tuple(volume.shape), affine, self.spacing_mm)
+        grid = self._around(lungs, grid) if self.crop else grid
         return ChestView(self.look(volume, affine, grid, lungs.box_mm), lungs.on(grid), grid)
 
     def look(self, volume: Array | torch.Tensor, affine: Affine, grid: Grid, lungs_mm: Box) -> torch.Tensor:

@@ -41,6 +41,9 @@ def test_the_view_is_a_part_of_the_whole_scan_on_its_grid(hu: np.ndarray) -> Non
     everything = lung_bound(hu, AFFINE).on(whole)
     assert view.bound.sum() == everything.sum() and view.bound.float().mean() > 0.5
     assert np.prod(view.grid.size) < 0.7 * np.prod(whole.size)
+    uncropped = ChestViews(SPACING_MM, ["lung"], crop=False)(hu, AFFINE)
+    assert uncropped.grid == whole and uncropped.bound.sum() == everything.sum()
+    torch.testing.assert_close(uncropped.image[(slice(None), *box)], view.image, atol=1e-4, rtol=0)
 
 
 def test_the_place_in_the_chest_runs_through_the_lungs(hu: np.ndarray) -> None:

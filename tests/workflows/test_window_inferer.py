@@ -53,6 +53,16 @@ def test_within_the_bound_the_result_is_monais(
     torch.testing.assert_close(found[0, 0][bound], expected[0, 0][bound], atol=1e-5, rtol=1e-4)
 
 
+def test_unfitted_windows_are_monais_own(network: nn.Module, scan: Tensor, bound: Tensor) -> None:
+    size = (20, 16, 12)
+    inferer = BoundedWindowInferer("cpu", size, 0.25, amp=False, fitted=False)
+    assert inferer.window_size(SHAPE) == size and BoundedWindowInferer("cpu", size).window_size(SHAPE) != size
+    monai = SlidingWindowInferer(size, sw_batch_size=1, overlap=0.25, mode="gaussian")
+    with torch.inference_mode():
+        found, expected = inferer(scan, network, bound=bound), monai(scan, network).sigmoid()
+    torch.testing.assert_close(found[0, 0][bound], expected[0, 0][bound], atol=1e-5, rtol=1e-4)
+
+
 @settings(max_examples=200)
 @given(length=st.integers(1, 400), largest=st.integers(16, 160), overlap=st.sampled_from([0.0, 0.25, 0.5]))
 def test_windows_fit_the_scan(length: int, largest: int, overlap: float) -> None:
