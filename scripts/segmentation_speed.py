@@ -43,6 +43,7 @@ from monai_staging.cohort.lesions import Part
 from monai_staging.cohort.volume import Volume, read_volume
 from monai_staging.files import write_json_atomic
 from monai_staging.metrics.chest import scan_scores
+from monai_staging.networks.folding import fold_norms
 from monai_staging.networks.segmentation import build_segmenter
 from monai_staging.networks.weights import load_weights
 from monai_staging.outputs.table import text_table
@@ -113,7 +114,7 @@ def build_ways(settings: dict[str, Any]) -> dict[str, Way]:
         load_weights(build_segmenter(**names, spatial_dims=3, in_channels=views.channels), settings["weights"]).eval()
         for _ in range(2)
     )
-    fast = fast.to(memory_format=torch.channels_last_3d)
+    fast = fold_norms(fast).to(memory_format=torch.channels_last_3d)
     parts = LesionParts(settings["threshold"], settings["smallest_mm3"])
     size, overlap = settings["window"], settings["overlap"]
     # What everybody does with a network unless told otherwise.

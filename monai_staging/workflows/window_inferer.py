@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.workflows.inferers import AutocastInferer
@@ -118,7 +118,8 @@ class BoundedWindowInferer(AutocastInferer):
             importance = compute_importance_map(size, mode="gaussian", device=inputs.device)
         for start in range(0, len(windows), self.batch_size):
             chosen = windows[start : start + self.batch_size]
-            batch = torch.stack([inputs[0][(slice(None), *window)] for window in chosen]).to(self.device)
+            batch = torch.stack([inputs[0][(slice(None), *window)] for window in chosen])
+            batch = batch.to(self.device, memory_format=memory_format(network))
             found = self._seen(batch, network, *args, **kwargs).to(inputs.device)
             for window, logits in zip(chosen, found[:, 0], strict=True):
                 total[window] += logits * importance
@@ -136,3 +137,11 @@ class BoundedWindowInferer(AutocastInferer):
             total = logits if total is None else total.add_(logits)
         assert total is not None
         return total.div_(len(choices))
+
+
+def memory_format(network: Callable[..., Any]) -> torch.memory_format:
+    """That of a network's weights in three dimensions: images in another one are converted layer by layer."""
+    weights = network.parameters() if isinstance(network, nn.Module) else ()
+    wide = (own for own in weights if own.dim() == 5 and min(own.shape[:2]) > 1)
+    last = any(own.is_contiguous(memory_format=torch.channels_last_3d) and not own.is_contiguous() for own in wide)
+    return torch.channels_last_3d if last else torch.contiguous_format

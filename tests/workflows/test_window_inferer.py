@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.networks.segmentation import build_segmenter
-from monai_staging.workflows.window_inferer import BoundedWindowInferer
+from monai_staging.workflows.window_inferer import BoundedWindowInferer, memory_format
 
 SHAPE = (36, 30, 26)
 
@@ -61,6 +61,18 @@ def test_unfitted_windows_are_monais_own(network: nn.Module, scan: Tensor, bound
     with torch.inference_mode():
         found, expected = inferer(scan, network, bound=bound), monai(scan, network).sigmoid()
     torch.testing.assert_close(found[0, 0][bound], expected[0, 0][bound], atol=1e-5, rtol=1e-4)
+
+
+def test_windows_lie_in_memory_as_the_weights_do(scan: Tensor) -> None:
+    network = build_segmenter("attention_unet", spatial_dims=3, in_channels=2, width=0.5).eval()
+    assert memory_format(network) is torch.contiguous_format is memory_format(lambda image: image)
+    last = network.to(memory_format=torch.channels_last_3d)
+    assert memory_format(last) is torch.channels_last_3d
+    seen = []
+    last.register_forward_pre_hook(lambda _, images: seen.append(images[0].stride(1)))
+    with torch.inference_mode():
+        BoundedWindowInferer("cpu", (20, 16, 16), amp=False)(scan, last)
+    assert set(seen) == {1}
 
 
 @settings(max_examples=200)
