@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from monai_staging.errors import UsageError
 from monai_staging.networks.backbones import build_backbone
+from monai_staging.networks.pooled import PooledNetwork
 from monai_staging.networks.retinanet import FPNExtractor, pyramid_shapes
 
 FINEST = 4
@@ -162,6 +163,45 @@ class PyramidMap(TileMap):
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) to logits (B, 1, H / stride, W / stride)."""
         logits: Tensor = self.head(self.extractor(image)[0])
+        return logits
+
+
+class VerifiedMap(TileMap):
+    """Two stages as one, so that they are one file of weights; each is trained, and runs, by itself.
+
+    Args:
+        finder: gives the map.
+        judge: backbone of the classifier of tiles, see `monai_staging.networks.backbones.NETWORKS`.
+        in_channels: of the image.
+        width: factor on that backbone's channel counts.
+        weights: of that backbone, see `monai_staging.networks.pretrained.load_pretrained`.
+
+    Attributes:
+        finder: (B, C, H, W) to log-odds (B, 1, H', W').
+        judge: (B, C, size, size) to log-odds (B, 1).
+
+    Raises:
+        UsageError: an argument out of range.
+        DataError: weights that are not there or do not fit.
+    """
+
+    def __init__(
+        self,
+        finder: TileMap,
+        judge: str = "resnet10",
+        in_channels: int = 3,
+        width: float = 0.5,
+        weights: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.finder = finder
+        self.tile, self.stride, self.halo, self.multiple = finder.tile, finder.stride, finder.halo, finder.multiple
+        backbone = build_backbone(judge, spatial_dims=2, in_channels=in_channels, width=width, weights=weights)
+        self.judge = PooledNetwork(backbone, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The finder's map."""
+        logits: Tensor = self.finder(image)
         return logits
 
 

@@ -42,7 +42,7 @@ def trained(slides: Path, run_bundle: RunBundle, tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("mitosis")
     result = run_bundle(
         *("run", "--config_file", BUNDLE / "train.json", "--dataset_dir", slides, "--output_dir", folder / "run"),
-        *("--epochs", "12", "--val_interval", "6", "--tile", "96", "--tiles", "16", "--batch_size", "16"),
+        *("--epochs", "30", "--val_interval", "15", "--tile", "96", "--tiles", "16", "--batch_size", "16"),
         *("--system_metrics", "false", "--resamples", "20", *arguments(NETWORK)),
         folder=folder,
     )
@@ -116,11 +116,54 @@ def test_the_published_network_is_trained_with_negative_feed(
     assert (tmp_path / "run" / "figures" / "tiles.png").is_file() and (tmp_path / "run" / "metrics.json").is_file()
 
 
+def test_two_stages_are_trained_evaluated_and_run(slides: Path, run_bundle: RunBundle, tmp_path: Path) -> None:
+    def configs(*names: str) -> str:
+        return str([str(BUNDLE / f"{name}.json") for name in names])
+
+    small = arguments({**NETWORK, "judge_width": 0.25, "judge_tile": 32})
+    run_bundle(
+        *("run", "--config_file", configs("train", "two_stage", "two_stage_train"), "--dataset_dir", slides),
+        *("--epochs", "8", "--val_interval", "8", "--tile", "96", "--tiles", "8", "--batch_size", "16"),
+        *("--judge_epochs", "3", "--system_metrics", "false", "--resamples", "20", "--figures", "false"),
+        *("--output_dir", tmp_path / "run", *small),
+        folder=tmp_path,
+    )
+    weights = ("--weights", tmp_path / "run" / "model.pt", "--output_dir", tmp_path / "out", *small)
+    run_bundle(
+        *("run", "--config_file", configs("evaluate", "two_stage"), "--dataset_dir", slides, "--resamples", "20"),
+        *("--figures", "false", *weights),
+        folder=tmp_path,
+    )
+    assert (tmp_path / "out" / "points.csv").read_text() == (tmp_path / "run" / "points.csv").read_text()
+    result = run_bundle(
+        *("run", "--config_file", configs("inference", "two_stage"), "--dataset_dir", slides / "images" / "000.tif"),
+        *("--slide_microns_per_pixel", "0.25", *weights),
+        folder=tmp_path,
+    )
+    assert "1 slides:" in result.stdout
+
+
+def test_a_map_is_learned_against_a_discriminator(slides: Path, run_bundle: RunBundle, tmp_path: Path) -> None:
+    both = [str(BUNDLE / "train.json"), str(BUNDLE / "pix2pix.json")]
+    run_bundle(
+        *("run", "--config_file", str(both), "--dataset_dir", slides, "--output_dir", tmp_path / "run"),
+        *("--epochs", "6", "--val_interval", "6", "--tile", "64", "--tiles", "8", "--discriminator_channels", "8"),
+        *("--system_metrics", "false", "--resamples", "20", "--figures", "false", *arguments(NETWORK)),
+        folder=tmp_path,
+    )
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert {"loss_adversarial", "loss_distance", "loss_discriminator"} <= set(history[-1])
+    assert history[-1]["loss_distance"] < history[0]["loss_distance"]
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("names", "kind"),
     [
         (("train",), "train"),
         (("train", "faithful"), "train"),
+        (("train", "pix2pix"), "train"),
+        (("train", "two_stage", "two_stage_train"), "train"),
         (("evaluate",), "infer"),
         (("inference",), "infer"),
     ],
