@@ -21,7 +21,7 @@ BUNDLE = ROOT / "bundles" / "segmentation"
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
 Check = Callable[..., None]
 Rows = Callable[[Path], list[dict[str, str]]]
-NETWORK = ["--width", "0.5", "--spacing_mm", "[4.0,4.0,5.0]", "--window", "[48,48,32]"]
+NETWORK = ["--width", "0.5", "--place", "true", "--spacing_mm", "[4.0,4.0,5.0]", "--window", "[48,48,32]"]
 LIMITS = ["--test_limit", "2", "--val_limit", "1", "--patch", "[24,24,16]", "--batch_size", "4"]
 
 
