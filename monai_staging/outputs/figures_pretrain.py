@@ -14,13 +14,19 @@ from monai_staging.outputs.figures import GREY, colour, figure_file, headline
 
 
 def patches_figure(
-    path: str | os.PathLike[str], rows: Mapping[str, NDArray[np.float32]], *, ras: bool = False, subtitle: str = ""
+    path: str | os.PathLike[str],
+    rows: Mapping[str, NDArray[np.float32]],
+    *,
+    title: str = "Restoration of damaged images",
+    ras: bool = False,
+    subtitle: str = "",
 ) -> Path:
     """The same images in several states, a row each: original, corrupted, restored.
 
     Args:
         path: the PNG to write.
         rows: name to images ``(N, C, *spatial)`` in [0, 1]; the first channel is drawn, of volumes the middle slice.
+        title: over all.
         ras: the axes are the patient's x and y; else rows and columns.
         subtitle: what the data is.
     """
@@ -37,7 +43,7 @@ def patches_figure(
                 for spine in axes.spines.values():
                     spine.set_visible(False)
             line[0].set_ylabel(name)
-        figure.suptitle("Restoration of damaged images", x=0.01, ha="left", fontsize=12, fontweight="bold")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
         figure.supxlabel(subtitle, x=0.01, ha="left", fontsize=9, color=GREY)
     return Path(path)
 

@@ -1,8 +1,7 @@
 """What a backbone can be pretrained on: one class a task, one line in `_TASKS`.
 
 A task says which network goes on the backbone, what of a batch of images goes in and what is to come out, and what is
-measured of each image. Engines, data, checkpoints, tracking and report are the same for all. An autoencoder, say, is a
-`PretrainTask` of its own whose images go in and come out as they are, and its line below.
+measured of each image. Engines, data, checkpoints, tracking and report are the same for all.
 """
 
 from __future__ import annotations
@@ -14,12 +13,14 @@ from typing import Any, ClassVar
 
 import torch
 from monai.engines import PrepareBatch
+from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_staging.cohort.image_sets import PUBLIC_SETS
 from monai_staging.errors import UsageError
 from monai_staging.losses.contrastive import NTXentLoss, partners
+from monai_staging.networks.autoencoder import AutoencoderNetwork
 from monai_staging.networks.backbones import Backbone
 from monai_staging.networks.pooled import PooledNetwork
 from monai_staging.networks.restoration import RestorationNetwork
@@ -36,10 +37,16 @@ class PretrainTask(ABC):
     Attributes:
         metric: of `measure`, what the best epoch is chosen by.
         better: 1 where more of it is better, -1 where less is.
+        pictures: of a task whose output is an image, name to where in an engine's output it is; the report draws them.
+        figure: its file.
+        title: over it.
     """
 
     metric: ClassVar[str]
     better: ClassVar[int] = 1
+    pictures: ClassVar[Mapping[str, str]] = {}
+    figure: ClassVar[str] = ""
+    title: ClassVar[str] = ""
 
     @abstractmethod
     def network(self, backbone: Backbone, spatial_dims: int, in_channels: int, classes: int) -> nn.Module:
@@ -111,6 +118,9 @@ class Restoration(PretrainTask):
 
     metric: ClassVar[str] = "mse"
     better: ClassVar[int] = -1
+    pictures: ClassVar[Mapping[str, str]] = {"original": Keys.LABEL, "corrupted": Keys.IMAGE, "restored": Keys.PRED}
+    figure: ClassVar[str] = "restoration.png"
+    title: ClassVar[str] = "Restoration of damaged images"
     corrupt: Corrupt = field(default_factory=Corrupt)
     features: int = 32
 
@@ -133,6 +143,49 @@ class Restoration(PretrainTask):
         return {
             "mse": (prediction - target).flatten(1).square().mean(dim=1),
             "mse_corrupted": (inputs - target).flatten(1).square().mean(dim=1),
+        }
+
+
+@dataclass(frozen=True)
+class Autoencoder(PretrainTask):
+    """Images through a narrow code and out again, by mean squared error.
+
+    Attributes:
+        view: of the training's images, in and out.
+        code: channels of the code, for each cell of the backbone's last map.
+        features: channels of the decoder's coarsest level.
+    """
+
+    metric: ClassVar[str] = "mse"
+    better: ClassVar[int] = -1
+    pictures: ClassVar[Mapping[str, str]] = {"original": Keys.LABEL, "decoded": Keys.PRED}
+    figure: ClassVar[str] = "decoded.png"
+    title: ClassVar[str] = "Images out of their code"
+    view: RandView = field(default_factory=RandView)
+    code: int = 32
+    features: int = 128
+
+    def network(self, backbone: Backbone, spatial_dims: int, in_channels: int, classes: int) -> nn.Module:
+        """A decoder on the backbone's last map."""
+        return AutoencoderNetwork(backbone, spatial_dims, in_channels, self.code, self.features)
+
+    def batch(
+        self, images: Tensor, labels: Tensor, training: bool, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Views of the images in training, the images themselves otherwise; in, and to come out."""
+        seen = self.view(images, generator) if training else images
+        return seen, seen
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error."""
+        return functional.mse_loss(prediction.float(), target)
+
+    def measure(self, prediction: Tensor, target: Tensor, inputs: Tensor) -> Rows:
+        """Mean squared error of each image, and of what knows its mean only."""
+        flat = target.flatten(2)
+        return {
+            "mse": (prediction - target).flatten(1).square().mean(dim=1),
+            "mse_of_mean": (flat - flat.mean(dim=2, keepdim=True)).flatten(1).square().mean(dim=1),
         }
 
 
@@ -177,6 +230,7 @@ class Contrastive(PretrainTask):
 _TASKS: dict[str, Callable[..., PretrainTask]] = {
     **dict.fromkeys(PUBLIC_SETS, Classification),
     "restoration": Restoration,
+    "autoencoder": Autoencoder,
     "contrastive": Contrastive,
 }
 TASKS: tuple[str, ...] = tuple(_TASKS)

@@ -20,7 +20,7 @@ from monai_staging.outputs.figures_pretrain import curves_figure, patches_figure
 from monai_staging.outputs.table import write_metrics
 from monai_staging.workflows.collector import EpochCollector
 from monai_staging.workflows.history import History
-from monai_staging.workflows.pretrain import Classification, PretrainTask, Restoration
+from monai_staging.workflows.pretrain import Classification, PretrainTask
 from monai_staging.workflows.pretrain_data import PretrainData
 
 # How many images a figure shows.
@@ -104,8 +104,8 @@ class PretrainReport(PretrainCollector):
     def keep(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Measures one batch; keeps the first images and, of a classification, every class."""
         super().keep(batch, output)
-        if len(self._parts) == 1 and isinstance(self.task, Restoration):
-            pictures = {"original": Keys.LABEL, "corrupted": Keys.IMAGE, "restored": Keys.PRED}
+        if len(self._parts) == 1:
+            pictures = self.task.pictures
             self._shown = {name: output[key][:_SHOWN].detach().float().cpu().numpy() for name, key in pictures.items()}
         if isinstance(self.task, Classification):
             self._predicted.append(output[Keys.PRED].argmax(dim=1).cpu())
@@ -145,7 +145,13 @@ class PretrainReport(PretrainCollector):
         folder, paths = self.output_dir / "figures", []
         if self._shown:
             paths.append(
-                patches_figure(folder / "restoration.png", self._shown, ras=self.data.ras, subtitle=self.data.title)
+                patches_figure(
+                    folder / self.task.figure,
+                    self._shown,
+                    title=self.task.title,
+                    ras=self.data.ras,
+                    subtitle=self.data.title,
+                )
             )
         if self._predicted:
             truth, predicted = self.data.test.labels.numpy(), torch.cat(self._predicted).numpy()

@@ -187,6 +187,24 @@ def test_restoration_on_a_cohort(spatial_dims: int, run: Run, tiny_cohort: Path,
     backbone.load_state_dict(read_checkpoint(output / "backbone.pt").state)
 
 
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_an_autoencoder_of_a_cohort(spatial_dims: int, run: Run, tiny_cohort: Path) -> None:
+    output = run(
+        task="autoencoder",
+        dataset_dir=str(tiny_cohort),
+        epochs=10,
+        spatial_dims=spatial_dims,
+        size=32,
+        patches_per_volume=16,
+        batch_size=16,
+    )
+    metrics = {name: entry["value"] for name, entry in json.loads((output / "metrics.json").read_text()).items()}
+    assert set(metrics) == {"mse", "mse_of_mean"} and metrics["mse_of_mean"] > 0
+    assert metrics["mse"] < 0.1  # of an image of zeros it is several times that
+    assert {path.name for path in (output / "figures").iterdir()} == {"decoded.png", "training.png"}
+    assert read_checkpoint(output / "backbone.pt").source["task"] == "autoencoder"
+
+
 def test_contrastive_on_nodule_slices_names_no_patient(run: Run, nodules: Path, tmp_path: Path) -> None:
     output = run(
         task="contrastive", dataset_dir=str(nodules), epochs=1, validation_share=0.3, exclude_patients=["SECRET-3"]

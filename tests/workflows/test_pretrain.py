@@ -71,7 +71,9 @@ def test_contrastive_views_are_found_by_their_partners() -> None:
 
 
 def test_names_and_settings_that_are_not_known_are_refused() -> None:
-    with pytest.raises(UsageError, match="one of digits, mnist, cifar10, restoration, contrastive .* 'autoencode'"):
+    with pytest.raises(
+        UsageError, match="one of digits, mnist, cifar10, restoration, autoencoder, contrastive .* 'autoencode'"
+    ):
         build_task("autoencode", SETTINGS)
     with pytest.raises(UsageError, match="Task restoration: settings .* are not its own"):
         build_task("restoration", {"restoration": {"temperature": 1}})
