@@ -37,6 +37,9 @@ def main() -> None:
     parser.add_argument("--dataset_dir", default="data/phantom-mitosis", help="slides")
     parser.add_argument("--output_dir", default="runs/mitosis-table", type=Path)
     parser.add_argument("--epochs", default=5, type=int, help="of each training but ours")
+    parser.add_argument(
+        "--draws", type=int, help="tiles of 64 pixels an epoch of the published network, or as many pixels"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="rows, by name")
     parser.add_argument("--threads", default=os.cpu_count(), type=int)
     known, rest = parser.parse_known_args()
@@ -46,6 +49,8 @@ def main() -> None:
     rows = []
     for name, (files, own) in progress(arms.items(), total=len(arms), description="mitosis table", unit="training"):
         length = {"epochs": known.epochs} if files == FAITHFUL else {}
+        if files == FAITHFUL and known.draws:
+            length["draws"] = max(1, known.draws * 64**2 // own.get("tile", 64) ** 2)
         settings = {"dataset_dir": str(data.root), **length, **keys, **own}
         git = git_state()
         task = Task(
@@ -70,19 +75,7 @@ def main() -> None:
 
 def every_arm() -> dict[str, Arm]:
     """Config files and keys of each row by its name."""
-    arms: dict[str, Arm] = {}
-    for tile in (64, 256):
-        for kernel, affine, filters in (
-            (3, 512, [128, 64]),
-            (5, 512, [128, 64]),
-            (3, 128, [128, 64]),
-            (3, 512, [64, 32]),
-        ):
-            # As many pixels a batch.
-            small = {"batch_size": 64} if tile == 64 else {"batch_size": 4}
-            own = {"tile": tile, "kernel": kernel, "affine": affine, "filters": filters, **small, **BALANCED}
-            first, second = filters
-            arms[f"tile {tile}, {kernel} x {kernel}, {affine}, ({first}, {second})"] = (FAITHFUL, own)
+    arms: dict[str, Arm] = {"ours": (OURS, {})}
     remedies: dict[str, dict[str, Any]] = {
         "all tiles as they come, cross entropy": {},
         "all tiles, hinge": {"loss_name": "hinge"},
@@ -94,7 +87,18 @@ def every_arm() -> dict[str, Arm]:
     }
     # One setting for all: small tiles, of which one in twenty is positive.
     arms |= {name: (FAITHFUL, {"label_threshold": 0.35, **own}) for name, own in remedies.items()}
-    arms["ours"] = (OURS, {})
+    for tile in (64, 256):
+        for kernel, affine, filters in (
+            (3, 512, [128, 64]),
+            (3, 128, [128, 64]),
+            (3, 512, [64, 32]),
+            (5, 512, [128, 64]),
+        ):
+            # As many pixels a batch.
+            small = {"batch_size": 64} if tile == 64 else {"batch_size": 4}
+            own = {"tile": tile, "kernel": kernel, "affine": affine, "filters": filters, **small, **BALANCED}
+            first, second = filters
+            arms[f"tile {tile}, {kernel} x {kernel}, {affine}, ({first}, {second})"] = (FAITHFUL, own)
     return arms
 
 
