@@ -128,7 +128,8 @@ class SlidePass:
         # Cells at a time: with the halo and the tile around them an image's side is a multiple of what it must be.
         beyond = 2 * network.halo * stride + network.tile - stride
         multiple = math.lcm(network.multiple, stride)
-        side = max(multiple, -(-(self.window + beyond) // multiple) * multiple)
+        window = min(self.window, max(width, height))
+        side = max(multiple, -(-(window + beyond) // multiple) * multiple)
         while side <= beyond:
             side += multiple
         cells = (side - beyond) // stride
