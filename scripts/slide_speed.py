@@ -99,7 +99,7 @@ def make_slide(path: Path, side: int) -> None:
 
     if path.is_file():
         return
-    drawn = draw_slide(HistologyConfig(size=2048, seed=1), 0).pixels
+    drawn = draw_slide(HistologyConfig(size=min(2048, side), seed=1), 0).pixels
     # Mirrored, so that neighbours join.
     pattern = np.concatenate([drawn, drawn[::-1]])
     pattern = np.concatenate([pattern, pattern[:, ::-1]], axis=1)
