@@ -25,7 +25,7 @@ SAMPLES, SAMPLE = 24, 256
 FULL = 0.2
 """Of a region, so much tissue at least for that."""
 TISSUE_BELOW = float(GLASS * np.exp(-DENSITY))
-"""Of 255: darker than this in every colour is tissue."""
+"""Of 255: darker than this in any colour is tissue."""
 LARGEST_OPEN = 64
 """Slides that are open at once; a file that is not tiled is in memory as long as it is open."""
 
@@ -146,5 +146,5 @@ def slide_stains(reader: SlideReader) -> Stains:
 
 
 def tissue_pixels(region: npt.NDArray[np.uint8] | Tensor) -> Tensor:
-    """(H, W) bool, which pixels of a region (3, H, W) are darker than glass in every colour."""
-    return (torch.as_tensor(region) < TISSUE_BELOW).all(dim=0)
+    """(H, W) bool, which pixels of a region (3, H, W) are darker than glass in some colour: stroma lets red through."""
+    return (torch.as_tensor(region) < TISSUE_BELOW).any(dim=0)

@@ -57,6 +57,8 @@ def test_glass_is_left_as_it_is_and_said(tmp_path: Path, caplog: pytest.LogCaptu
         found = SlideRegions(normalize=True).read(glass, 0, 0, 50, 50)
     assert bool((found == 243).all()) and "Slide glass: no tissue" in caplog.text
     assert not tissue_pixels(found).any() and tissue_pixels(torch.full((3, 4, 4), 100)).all()
+    pink = torch.tensor([235, 150, 190], dtype=torch.uint8)[:, None, None].expand(3, 4, 4)
+    assert tissue_pixels(pink).all()
 
 
 def test_only_so_many_slides_stay_open(tmp_path: Path) -> None:
