@@ -116,7 +116,7 @@ class PyramidMap(TileMap):
         width: factor on the backbone's channel counts.
         channels: of the merged pyramid, a multiple of 8.
         level: of the pyramid that the map is on, finest first; ``None`` for the first of at most a cell in 4 pixels.
-        halo_pixels: so far from an edge of what it sees the map is not to be trusted.
+        halo_pixels: so far from an edge of what it sees the map is not to be trusted: as far as the coarsest map looks.
         weights: of the backbone, see `monai_staging.networks.pretrained.load_pretrained`.
 
     Raises:
@@ -131,7 +131,7 @@ class PyramidMap(TileMap):
         width: float = 0.5,
         channels: int = 64,
         level: int | None = None,
-        halo_pixels: int = 32,
+        halo_pixels: int = 128,
         weights: str | Path | None = None,
     ) -> None:
         super().__init__()
