@@ -51,7 +51,7 @@ def test_training_ends_with_scores_of_whole_scans(trained: Path, rows_of: Rows) 
     (run,) = client.search_runs([client.get_experiment_by_name("segmentation-chest").experiment_id])
     assert run.info.status == "FINISHED" and "test/t_exact" in run.data.metrics
     source = read_checkpoint(trained / "run" / "model.pt").source
-    assert source["spacing_mm"] == "[4.0, 4.0, 5.0]" and source["in_channels"] == 5 and source["place"] == "True"
+    assert source["spacing_mm"] == "[4.0, 4.0, 5.0]" and source["in_channels"] == 5 and source["place"] == "true"
 
 
 def test_weights_evaluate_as_their_training_did(
