@@ -25,14 +25,9 @@ from monai_staging.transforms.rand_tiles import RandTiles
 from monai_staging.transforms.stain import StainChannels
 from monai_staging.workflows.mitosis import MitosisLoss, TilePrepareBatch
 from monai_staging.workflows.mitosis_data import MitosisData, loose_slides
-from monai_staging.workflows.mitosis_report import (
-    MitosisReport,
-    PointCollector,
-    PointWriter,
-    TileReport,
-    load_threshold,
-    truth_points,
-)
+from monai_staging.workflows.mitosis_points import PointCollector, PointWriter, load_threshold, truth_points
+from monai_staging.workflows.mitosis_report import MitosisReport
+from monai_staging.workflows.mitosis_tiles import TileReport
 
 
 @pytest.fixture(scope="module")
