@@ -3,6 +3,7 @@
 Each patient gets a CT series and a SEG or an RTSTRUCT of the lesions; clinical.csv and lesions.csv lie beside them.
 The same seed gives the same pixels. What is there already is kept, so a run that was stopped is finished by the same
 command. --disease nodules puts nodules of 4 to 30 mm into thin scans of the lungs, as in LUNA16, instead of a cancer;
+--disease screening puts rated ones there, of which in every second patient one is a cancer;
 --subtypes gives each cancer a histology that shows. --nodules makes patches of pulmonary nodules with readers' outlines
 and ratings instead, as lidc_nodules_64.npz and nodules.csv, in a folder that holds none yet.
 """
@@ -33,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--disease",
-        choices=("cancer", "nodules"),
+        choices=("cancer", "nodules", "screening"),
         default=None,
-        help="what they have: a cancer with its T, N, M, or nodules for detection (default: cancer)",
+        help="what they have: a cancer with its T, N, M, nodules for detection, or both (default: cancer)",
     )
     parser.add_argument("--subtypes", action="store_true", default=None, help="cancers of four histological subtypes")
     parser.add_argument("--workers", type=int, default=None, metavar="W", help="processes (default: one per core)")
@@ -74,8 +75,10 @@ def _studies(args: argparse.Namespace) -> int:
 
 def _counts(truths: list[PhantomTruth], config: PhantomConfig) -> dict[str, dict[str, int]]:
     """How many phantoms have each label; of a nodule cohort, each number of nodules."""
-    if config.disease.value == "nodules":
+    if config.disease.lungs_alone:
         found = {"nodules": [str(len(truth.lesions)) for truth in truths]}
+        if config.disease.value == "screening":
+            found["cancer"] = ["yes" if truth.cancer else "no" for truth in truths]
     else:
         names = ("t", "n", "m", "stage", *(["subtype"] if config.subtypes else []))
         found = {name: [getattr(truth, name) for truth in truths] for name in names}

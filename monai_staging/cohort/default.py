@@ -39,6 +39,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "data/phantom-240": {"patients": 240, "seed": 2, "test": 0.2},
     # For detection: nodules and what is easily taken for one.
     "data/phantom-luna": {"seed": 6, "test": 1 / 3, "disease": "nodules"},
+    # For slices and patients: rated nodules, and in every second patient one of them is a cancer.
+    "data/phantom-screening": {"patients": 200, "seed": 8, "disease": "screening"},
 }
 """Where bundles look without being told, with what is made there if need be: arguments of `default_cohort`."""
 _SETTINGS = "default.json"
@@ -66,7 +68,7 @@ def default_cohort(
         resolution: ``default``, ``tiny`` or ``full``.
         workers: processes.
         test: fraction of the patients held out. Of 120, so many that a result can stand out from the majority's.
-        disease: ``cancer`` or ``nodules``.
+        disease: ``cancer``, ``nodules`` or ``screening``.
         subtypes: whether the cancers have a histological subtype.
 
     Raises:

@@ -120,7 +120,7 @@ def render_nodule(random: np.random.Generator, properties: Properties | None = N
     low, high = image.min(), image.max()
     stretched = np.rint((image - low) / max(high - low, 1) * 255).astype(np.uint8)
     readers = int(outlines.any(axis=(1, 2, 3)).sum())
-    return PhantomNodule(nodule, stretched, outlines, (slab, pixel, pixel), _ratings(nodule, readers, random))
+    return PhantomNodule(nodule, stretched, outlines, (slab, pixel, pixel), draw_ratings(nodule, readers, random))
 
 
 def _thick(fine: Voxels) -> Voxels:
@@ -159,8 +159,8 @@ def _outlines(level: Voxels, nodule: Properties, random: np.random.Generator) ->
     return outlines
 
 
-def _ratings(nodule: Properties, readers: int, random: np.random.Generator) -> tuple[int, ...]:
-    """Malignancy from 1 to 5: the law's odds, each reader with an opinion of their own."""
+def draw_ratings(nodule: Properties, readers: int, random: np.random.Generator) -> tuple[int, ...]:
+    """Malignancy from 1 to 5 by so many readers: the law's odds, each reader with an opinion of their own."""
     opinions = nodule.malignancy + random.normal(0, 0.5) + random.normal(0, 0.7, size=readers)
     return tuple(int(rating) for rating in np.clip(np.rint(3 + 0.9 * opinions), 1, 5))
 

@@ -28,10 +28,20 @@ class Resolution(str, Enum):
 
 
 class Disease(str, Enum):
-    """What the phantoms have: a lung ``cancer`` with its spread, or ``nodules`` that nobody has staged, or none."""
+    """What the phantoms have.
+
+    ``CANCER``: a lung cancer with its spread. ``NODULES``: nodules that nobody has staged, or none. ``SCREENING``:
+    rated nodules, of which in every second patient one is a cancer.
+    """
 
     CANCER = "cancer"
     NODULES = "nodules"
+    SCREENING = "screening"
+
+    @property
+    def lungs_alone(self) -> bool:
+        """Whether scans show the lungs alone, in thin slices, with all that is easily taken for a nodule."""
+        return self is not Disease.CANCER
 
 
 class Stream(IntEnum):
@@ -48,6 +58,7 @@ class Stream(IntEnum):
     TEXTURE = 8
     SUBTYPE = 9
     VESSELS = 10
+    SCREENING = 11
 
 
 def _weights(**weights: float) -> Mapping[str, float]:
@@ -67,7 +78,7 @@ class PhantomConfig:
         unknown_fraction: part of the letters written X in the clinical table.
         main_only_fraction: part of the letters written without their sub-category (``T2`` for T2a) or without the
         letter.
-        disease: what they have (see `Disease`). Scans for nodules show the lungs alone, in thin slices.
+        disease: what they have (see `Disease`).
         subtypes: whether each cancer has a histological subtype, which its texture and its place follow.
 
     Raises:

@@ -39,7 +39,7 @@ def plan_distractors(seed: int, index: int, disease: Disease = Disease.CANCER) -
         bands=int(min(rng.poisson(0.7), 3)),
         nodes=int(rng.integers(3, 9)),
     )
-    if disease is Disease.CANCER:
+    if not disease.lungs_alone:
         return plan
     return replace(
         plan,

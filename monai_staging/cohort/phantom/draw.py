@@ -7,7 +7,7 @@ import torch
 
 from monai_staging.cohort.phantom.anatomy import Anatomy
 from monai_staging.cohort.phantom.canvas import Canvas
-from monai_staging.cohort.phantom.config import Disease, PhantomConfig, Resolution
+from monai_staging.cohort.phantom.config import PhantomConfig, Resolution
 from monai_staging.cohort.phantom.distractors import DistractorPlan, bands, crossings, fissures, scars, thickenings
 from monai_staging.cohort.phantom.grid import Array, smooth_noise
 from monai_staging.cohort.phantom.metastases import Fluid
@@ -19,13 +19,13 @@ from monai_staging.cohort.phantom.trees import Segments, lung_trees, overlapping
 
 VESSEL_PITCH_MM = {Resolution.TINY: 22.0, Resolution.DEFAULT: 9.0, Resolution.FULL: 8.0}
 # Thin slices show the grain, and the gaps, of what passes in thick ones.
-FISSURE_STEP_MM = {Disease.CANCER: 0.85, Disease.NODULES: 0.55}
+FISSURE_STEP_MM = {False: 0.85, True: 0.55}
 
 
 def grow_trees(rng: np.random.Generator, anatomy: Anatomy, config: PhantomConfig) -> tuple[Segments, Segments]:
     """Vessels and airways, as fine as the resolution shows them."""
     vessels, airways = lung_trees(rng, anatomy.grid, anatomy.lung, VESSEL_PITCH_MM[config.resolution])
-    if config.disease is Disease.NODULES:
+    if config.disease.lungs_alone:
         return overlapping(vessels), overlapping(airways)
     return vessels, airways
 
@@ -46,7 +46,7 @@ def thin_things(
             segments.radius * scale,
         )  # fmt: skip
 
-    plain = fissures(rng, anatomy, FISSURE_STEP_MM[config.disease])
+    plain = fissures(rng, anatomy, FISSURE_STEP_MM[config.disease.lungs_alone])
     plates = bands(rng, anatomy, plan.bands)
     sheets = Cloud.join([plain, plates, thickenings(placer, plain, plan.thickenings), scars(placer, plan.scars)])
     sheets = Cloud(canvas.to_scanner(sheets.points).astype(np.float32), sheets.volume * scale**3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from monai_staging.cohort.phantom.cancer import Cancer
 from monai_staging.cohort.phantom.canvas import Canvas
 from monai_staging.cohort.phantom.config import EDITION
@@ -12,6 +14,7 @@ from monai_staging.cohort.phantom.nodes import n_category
 from monai_staging.cohort.phantom.place import Placed
 from monai_staging.cohort.phantom.plan import ClinicalPlan, DiseasePlan
 from monai_staging.cohort.phantom.scanner import Scanner
+from monai_staging.cohort.phantom.screening import ScreeningPlan
 from monai_staging.cohort.phantom.truth import LesionTruth, PhantomTruth, recorded, true_stage
 from monai_staging.cohort.sources.lung_pet_ct_dx import SUBTYPES
 from monai_staging.tnm import Descriptor, descriptors, t_from_size
@@ -24,8 +27,10 @@ def t_category(diameter_mm: float, solid_mm: float, found: tuple[Descriptor, ...
     return t_from_size(diameter_mm, EDITION, solid_mm=part_mm, present=found, absent=absent).at_least
 
 
-def measure(canvas: Canvas, lesions: list[Placed], fluids: list[Fluid]) -> list[LesionTruth]:
-    """Measures what is in the label map.
+def measure(
+    canvas: Canvas, lesions: list[Placed], fluids: list[Fluid], ratings: Mapping[int, tuple[int, ...]] | None = None
+) -> list[LesionTruth]:
+    """Measures what is in the label map; ``ratings`` are the readers', by label.
 
     Lesions without a voxel (smaller than one, or outside the field of view) are dropped, and the rest renumbered
     from one, in the canvas's label map too.
@@ -34,14 +39,16 @@ def measure(canvas: Canvas, lesions: list[Placed], fluids: list[Fluid]) -> list[
     everything.sort(key=lambda item: item.label)
     kept = [item for item in everything if item.label in canvas.extents]
     canvas.renumber({item.label: number for number, item in enumerate(kept, start=1)})
-    rows = []
+    rows, rated = [], ratings or {}
     for number, item in enumerate(kept, start=1):
         centre, size = box(canvas, number)
         if isinstance(item, Fluid):
             rows.append(LesionTruth(number, "metastasis", item.site, centre, size, None, None))
         else:
             longest, solid = round(item.diameter_mm, 3), round(item.solid_diameter_mm, 3)
-            rows.append(LesionTruth(number, item.kind, item.site, centre, size, longest, solid))
+            rows.append(
+                LesionTruth(number, item.kind, item.site, centre, size, longest, solid, rated.get(item.label, ()))
+            )
     return rows
 
 
@@ -67,13 +74,17 @@ def cancer_truth(
     )  # fmt: skip
 
 
-def nodules_truth(identity: Identity, canvas: Canvas, nodules: list[Placed], clinical: ClinicalPlan) -> PhantomTruth:
+def nodules_truth(
+    identity: Identity, canvas: Canvas, nodules: list[Placed], clinical: ClinicalPlan,
+    screening: ScreeningPlan | None = None,
+) -> PhantomTruth:  # fmt: skip
     """The truth of a scan with nodules: nobody has staged anything, so there are no letters."""
+    ratings = {} if screening is None else dict(enumerate(screening.ratings, start=1))
     return PhantomTruth(
         patient=identity.patient, study=identity.study_uid, series=identity.series_uid, t="", n="", m="", stage="",
         descriptors=(), age=clinical.age, sex=clinical.sex, smoking=clinical.smoking, recorded_t="", recorded_n="",
-        recorded_m="", recorded_stage="", lesions=tuple(measure(canvas, nodules, [])),
-        nuisances=_nuisances(canvas.scanner),
+        recorded_m="", recorded_stage="", lesions=tuple(measure(canvas, nodules, [], ratings)),
+        nuisances=_nuisances(canvas.scanner), cancer=None if screening is None else screening.cancer,
     )  # fmt: skip
 
 

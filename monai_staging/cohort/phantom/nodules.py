@@ -23,6 +23,7 @@ TEXTURES = {"solid": 0.86, "part_solid": 0.07, "ground_glass": 0.07}
 SMALLEST_MM = {"solid": 4.0, "part_solid": 8.0, "ground_glass": 5.0}
 LOBE_WEIGHTS = {"RUL": 0.28, "RML": 0.08, "RLL": 0.24, "LUL": 0.22, "LLL": 0.18}
 PLEURAL = 0.25
+CALCIFIED_HU = (200.0, 600.0)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class NodulePlan:
     margin: str  # smooth, lobulated or spiculated
     diameter_mm: float
     solid_diameter_mm: float
+    calcified: bool = False
 
 
 def plan_nodules(seed: int, index: int) -> tuple[NodulePlan, ...]:
@@ -88,6 +90,8 @@ def _place(placer: Placer, plan: NodulePlan, tubes: Segments, label: int, enhanc
     if plan.texture != "solid":
         hu = float(rng.uniform(-660.0, -520.0))
         solid = solid if core else 0.0
+    if plan.calcified:
+        hu = float(rng.uniform(*CALCIFIED_HU))
     spiculated = plan.margin == "spiculated" and plan.texture != "ground_glass"
     return Placed(
         label, "nodule", placer.lobe_of(centre), shape, centre, hu, shape.diameter_mm, solid, core, spiculated

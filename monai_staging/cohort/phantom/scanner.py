@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_staging.cohort.phantom.config import (
-    Disease,
     PhantomConfig,
     Resolution,
     Stream,
@@ -96,9 +95,9 @@ def draw_scanner(seed: int, index: int, config: PhantomConfig) -> Scanner:
     rng = random_stream(seed, index, Stream.SCANNER)
     wanted_fov = rng.uniform(325.0, 400.0)
     spacing = rng.uniform(0.6, 1.0)
-    nodules = config.disease is Disease.NODULES
-    slice_spacing = float(choose(rng, (THIN_SPACING_MM if nodules else SLICE_SPACING_MM)[config.resolution]))
-    if nodules:
+    lungs = config.disease.lungs_alone
+    slice_spacing = float(choose(rng, (THIN_SPACING_MM if lungs else SLICE_SPACING_MM)[config.resolution]))
+    if lungs:
         matrix = LUNGS_MATRIX[config.resolution]  # the pixels follow when it is aimed at the lungs
         spacing = wanted_fov / matrix
     elif config.resolution is Resolution.TINY:

@@ -31,6 +31,7 @@ from monai_staging.cohort.phantom.place import Placed, Placer
 from monai_staging.cohort.phantom.plan import plan_clinical, plan_disease
 from monai_staging.cohort.phantom.render import Finish
 from monai_staging.cohort.phantom.scanner import aim_at_lungs, draw_scanner
+from monai_staging.cohort.phantom.screening import plan_screening
 from monai_staging.cohort.phantom.trees import Segments
 from monai_staging.cohort.phantom.truth import PhantomTruth
 
@@ -90,15 +91,17 @@ def _render(index: int, seed: int, config: PhantomConfig) -> Phantom:
     hu = scanner.attenuation
     anatomy = build_anatomy(seed, index, clinical.sex, hu, GRID_STEP_MM[config.resolution])
     placer = Placer(anatomy, random_stream(seed, index, Stream.PLACEMENT))
-    if config.disease is Disease.NODULES:
+    if config.disease.lungs_alone:
+        screening = plan_screening(seed, index) if config.disease is Disease.SCREENING else None
+        plans = plan_nodules(seed, index) if screening is None else screening.nodules
         trees = grow_trees(random_stream(seed, index, Stream.VESSELS), anatomy, config)
-        nodules = place_nodules(placer, plan_nodules(seed, index), trees, hu["lesion"])
+        nodules = place_nodules(placer, plans, trees, hu["lesion"])
         lungs = placer.lung_points
         scanner = aim_at_lungs(scanner, lungs * np.float32(anatomy.build.scale))
         reach = (float(lungs[:, 2].min()) - AROUND_LUNGS_MM, float(lungs[:, 2].max()) + AROUND_LUNGS_MM)
         canvas = make_canvas(scanner, anatomy.build.scale, reach)
         _draw(canvas, placer, nodules, [], trees, hu, seed, index, config)
-        truth = nodules_truth(identity, canvas, nodules, clinical)
+        truth = nodules_truth(identity, canvas, nodules, clinical, screening)
     else:
         plan = plan_disease(seed, index, config)
         cancer = place_cancer(placer, plan, hu)

@@ -1,7 +1,8 @@
-"""A whole cohort of phantoms as a raw tree: patients, ``clinical.csv`` and ``lesions.csv``.
+"""A whole cohort of phantoms as a raw tree: patients and tables.
 
 Layout: ``<out>/<patient>/CT/*.dcm``, ``<out>/<patient>/SEG|RTSTRUCT/lesions.dcm``, ``<out>/truth/<patient>.json``
-(also what the tables do not tell), ``<out>/clinical.csv``, ``<out>/lesions.csv``.
+(also what the tables do not tell), ``<out>/clinical.csv``, ``<out>/lesions.csv``; of screened patients also
+``<out>/cancer.csv``, which says who has a cancer, with the columns of the Data Science Bowl's tables.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ LESION_COLUMNS = (
     "patient", "series", "label", "kind", "site", "x_mm", "y_mm", "z_mm", "dx_mm", "dy_mm", "dz_mm", "diameter_mm",
     "solid_diameter_mm",
 )  # fmt: skip
+
+
+CANCER_TABLE = "cancer.csv"
 
 
 def _truth_path(out: Path, seed: int, index: int) -> Path:
@@ -120,7 +124,9 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def write_tables(out: str | Path, truths: Sequence[PhantomTruth]) -> None:
-    """Writes ``clinical.csv`` (letters as recorded, some of them X) and ``lesions.csv`` (RAS mm)."""
+    """Writes ``clinical.csv`` (letters as recorded, some of them X), ``lesions.csv`` (RAS mm) and, where the patients
+    are screened, ``cancer.csv``.
+    """
     clinical: list[tuple[object, ...]] = [
         (
             t.patient,
@@ -140,7 +146,7 @@ def write_tables(out: str | Path, truths: Sequence[PhantomTruth]) -> None:
     if any(t.subtype is not None for t in truths):
         columns = (*columns, "subtype")
         clinical = [(*row, t.subtype or "") for row, t in zip(clinical, truths, strict=True)]
-    lesions = [
+    lesions: list[tuple[object, ...]] = [
         (
             t.patient, t.series, row.label, row.kind, row.site, *row.center_mm, *row.size_mm,
             "" if row.diameter_mm is None else row.diameter_mm,
@@ -148,5 +154,13 @@ def write_tables(out: str | Path, truths: Sequence[PhantomTruth]) -> None:
         )
         for t in truths for row in t.lesions
     ]  # fmt: skip
+    lesion_columns: tuple[str, ...] = LESION_COLUMNS
+    if any(row.malignancy for t in truths for row in t.lesions):
+        lesion_columns = (*lesion_columns, "malignancy")
+        ratings = [" ".join(map(str, row.malignancy)) for t in truths for row in t.lesions]
+        lesions = [(*row, rated) for row, rated in zip(lesions, ratings, strict=True)]
     write_text_atomic(Path(out) / "clinical.csv", _csv(columns, clinical))
-    write_text_atomic(Path(out) / "lesions.csv", _csv(LESION_COLUMNS, lesions))
+    write_text_atomic(Path(out) / "lesions.csv", _csv(lesion_columns, lesions))
+    if any(t.cancer is not None for t in truths):
+        rows = [(t.patient, "" if t.cancer is None else int(t.cancer)) for t in truths]
+        write_text_atomic(Path(out) / CANCER_TABLE, _csv(("id", "cancer"), rows))

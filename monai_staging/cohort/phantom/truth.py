@@ -25,6 +25,7 @@ class LesionTruth:
         size_mm: extents of its box along the world's axes, mm.
         diameter_mm: longest diameter of the shape that was placed, mm; None for fluid.
         solid_diameter_mm: longest diameter of its solid part, mm (0 for pure ground glass); None for fluid.
+        malignancy: made-up readers' ratings, 1 to 5; empty where nobody rated it.
     """
 
     label: int
@@ -34,6 +35,7 @@ class LesionTruth:
     size_mm: Triple
     diameter_mm: float | None
     solid_diameter_mm: float | None
+    malignancy: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class PhantomTruth:
 
     ``t``, ``n`` and ``m`` are the true categories; ``recorded_t`` and so on what the clinical table says, which
     may be less; all are empty where nothing was staged. ``nuisances`` describes the scan; ``subtype`` is the histology
-    where the phantoms have one.
+    where the phantoms have one; ``cancer`` whether one of the nodules is a cancer, where the phantoms are screened.
     """
 
     patient: str
@@ -65,22 +67,29 @@ class PhantomTruth:
     edition: str = EDITION
     prefix: str = PREFIX
     subtype: str | None = None
+    cancer: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data; ``subtype`` only where there is one."""
+        """As plain data; ``subtype``, ``cancer`` and ``malignancy`` only where there is one."""
         document = asdict(self)
-        if self.subtype is None:
-            del document["subtype"]
+        for name in ("subtype", "cancer"):
+            if document[name] is None:
+                del document[name]
+        for lesion in document["lesions"]:
+            if not lesion["malignancy"]:
+                del lesion["malignancy"]
         return document
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> PhantomTruth:
         """From what `to_json` gave."""
-        lesions = tuple(
-            LesionTruth(**{**row, "center_mm": tuple(row["center_mm"]), "size_mm": tuple(row["size_mm"])})
-            for row in document["lesions"]
-        )
+        lesions = tuple(map(_lesion, document["lesions"]))
         return PhantomTruth(**{**document, "lesions": lesions, "descriptors": tuple(document["descriptors"])})
+
+
+def _lesion(row: dict[str, Any]) -> LesionTruth:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    return LesionTruth(**values)
 
 
 def spell(category: str, spelling: str) -> str:

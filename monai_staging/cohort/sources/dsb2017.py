@@ -18,6 +18,7 @@ from monai_staging.cohort.dicom.scan import group
 from monai_staging.cohort.sources.base import (
     CONFLICTING_ROWS,
     Defaults,
+    Job,
     Plan,
     Report,
     SourceOptions,
@@ -70,15 +71,21 @@ def plan(raw: Path, options: SourceOptions) -> Plan:
         lambda series: None,
         rejections=misplaced,
     )
-    jobs, rejections = [], list(made.rejections)
-    for job in made.jobs:
+    jobs, rejections = label_cancer(made.jobs, table)
+    return Plan(jobs, (*made.rejections, *rejections), _report(table, {job.series.patient for job in made.jobs}))
+
+
+def label_cancer(jobs: Iterable[Job], table: CancerTable) -> tuple[tuple[Job, ...], tuple[Rejection, ...]]:
+    """The jobs with ``clinical["cancer"]`` as the table has it, and the series that its contradictions refuse."""
+    labelled, rejections = [], []
+    for job in jobs:
         patient = job.series.patient
         if patient in table.conflicts:
             rejections.append(reject(job.series, CONFLICTING_ROWS, table.conflicts[patient]))
         else:
             clinical = {**job.labels.clinical, "cancer": table.cancer.get(patient)}
-            jobs.append(replace(job, labels=replace(job.labels, clinical=clinical)))
-    return Plan(tuple(jobs), tuple(rejections), _report(table, {job.series.patient for job in made.jobs}))
+            labelled.append(replace(job, labels=replace(job.labels, clinical=clinical)))
+    return tuple(labelled), tuple(rejections)
 
 
 def read_cancer(paths: Iterable[Path]) -> CancerTable:

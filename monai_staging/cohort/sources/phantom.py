@@ -1,6 +1,7 @@
-"""What ``monai-staging phantom`` writes: CT series, SEG or RTSTRUCT of the lesions, ``clinical.csv``, ``lesions.csv``.
+"""What ``monai-staging phantom`` writes: CT series, SEG or RTSTRUCT of the lesions, and tables.
 
-Lesions come from ``lesions.csv``, masks from the SEG or RTSTRUCT, whose regions' names begin with the lesion's label.
+Letters come from ``clinical.csv``, of screened patients who has a cancer from ``cancer.csv``; lesions from
+``lesions.csv``, masks from the SEG or RTSTRUCT, whose regions' names begin with the lesion's label.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import numpy as np
 from monai_staging.cohort.case import Lesion
 from monai_staging.cohort.dicom import Rejection, Series, SeriesRefused, scan, with_progress
 from monai_staging.cohort.masks import list_rois, list_segments
+from monai_staging.cohort.phantom.tree import CANCER_TABLE
 from monai_staging.cohort.sources.base import Annotation, Defaults, Plan, SourceOptions, build_plan
+from monai_staging.cohort.sources.dsb2017 import label_cancer, read_cancer
 from monai_staging.cohort.sources.regions import MALFORMED, MODALITIES, RegionFile, match_regions, read_regions
 from monai_staging.cohort.volume import Volume
 from monai_staging.errors import DataError
@@ -84,7 +87,7 @@ def plan(raw: Path, options: SourceOptions) -> Plan:
     regions, rejections = match_regions(scanned)
     here = {series.series for series in scanned}
     elsewhere = sum(uid not in here for uid in lesions)
-    return build_plan(
+    made = build_plan(
         raw,
         scanned,
         options,
@@ -94,6 +97,11 @@ def plan(raw: Path, options: SourceOptions) -> Plan:
         rejections=rejections,
         notes=(f"lesions.csv has lesions of {elsewhere} series that are not in this tree.",) if elsewhere else (),
     )
+    path = raw / CANCER_TABLE
+    if not path.is_file():
+        return made
+    jobs, rejected = label_cancer(made.jobs, read_cancer([path]))
+    return replace(made, jobs=jobs, rejections=(*made.rejections, *rejected))
 
 
 def read_lesions(path: Path) -> Mapping[str, tuple[Lesion, ...]]:
@@ -114,6 +122,7 @@ def read_lesions(path: Path) -> Mapping[str, tuple[Lesion, ...]]:
                     diameter_mm=_number(values["diameter_mm"]),
                     solid_diameter_mm=_number(values["solid_diameter_mm"]),
                     label=int(values["label"]),
+                    malignancy=tuple(map(int, values.get("malignancy", "").split())),
                 )
             )
         except (KeyError, ValueError, DataError) as error:
