@@ -85,6 +85,20 @@ def dicom_robustness_root(unpacked: Callable[[str], Path], shared_data: Path) ->
     return [unpacked(f"dicom_robustness/{archive.name}") for archive in archives][0].parent
 
 
+@pytest.fixture(scope="session")
+def screening_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fourteen tiny phantoms with rated nodules, half of them with a cancer; made once for all workers."""
+    from monai_staging.cohort.default import default_cohort
+
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with FileLock(shared / "screening-cohort.lock"):
+        return default_cohort(
+            shared / "screening-cohort", patients=14, seed=8, resolution="tiny", workers=1, disease="screening"
+        )
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """Says loudly which tests did not run for want of the real data."""
