@@ -97,6 +97,43 @@ def slice_metrics(studies: Sequence[StudyScores], *, seed: int = 0, n_boot: int 
     return found
 
 
+def accuracy_difference(
+    studies: Sequence[StudyScores], others: Sequence[StudyScores], *, seed: int = 0, n_boot: int = 1000
+) -> Estimate:
+    """Balanced accuracy of ``studies`` less that of ``others`` on the same slices, with its interval over patients.
+
+    Raises:
+        DataError: they are not of the same slices.
+    """
+    first, second = (
+        {(study.case, int(place)): row for study in group for row, place in enumerate(study.places)}
+        for group in (studies, others)
+    )
+    if set(first) != set(second):
+        raise DataError(
+            f"A difference of accuracy is of the same slices; found {len(first)} and {len(second)}, not all in both"
+        )
+    by_case = {study.case: study for study in others}
+    rows = [
+        (
+            study.patient,
+            truth,
+            chances.argmax(),
+            by_case[study.case].probabilities[second[study.case, int(place)]].argmax(),
+        )
+        for study in studies
+        for place, truth, chances in zip(study.places, study.truth, study.probabilities, strict=True)
+        if truth >= 0
+    ]
+    patients, truth, one, other = zip(*rows, strict=True)
+    draws = weightings(patients, n_boot, seed)
+    one_score, other_score = (
+        balanced_accuracy(confusion(truth, guess, studies[0].probabilities.shape[1], draws.weights))
+        for guess in (one, other)
+    )
+    return draws.estimate(one_score - other_score)
+
+
 def _mean(values: FloatArray, patients: Sequence[str], n_boot: int, seed: int) -> Estimate:
     draws = weightings(patients, n_boot, seed)
     return draws.estimate(draws.weights @ values / draws.weights.sum(axis=1))

@@ -7,12 +7,31 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from monai_staging.errors import DataError
 from monai_staging.files import atomic_path
 from monai_staging.metrics.intervals import Estimate
 from monai_staging.metrics.slices import TOP, StudyScores
 from monai_staging.outputs.table import text_table
 
-COLUMNS = (*("case", "rank", "slice", "z_mm", "nodule", "no_nodule", "benign", "malignant", "x_mm", "y_mm", "truth"),)
+COLUMNS = (
+    *(
+        "case",
+        "patient",
+        "rank",
+        "slice",
+        "z_mm",
+        "nodule",
+        "no_nodule",
+        "benign",
+        "malignant",
+        "x_mm",
+        "y_mm",
+        "truth",
+    ),
+)
+_CHANCES = ("no_nodule", "benign", "malignant")
 _SHOWN = ("balanced_accuracy", "auroc_nodule", "auroc_malignant", *(f"found_at_{k}" for k in TOP))
 
 
@@ -40,17 +59,52 @@ def write_ranked_slices(
                 place = ["" if value != value else f"{value:.1f}" for value in study.peaks_mm[row].tolist()]
                 truth = int(study.truth[row])
                 last = [classes[truth] if truth >= 0 else ""] if known else []
-                told = (study.case, int(ranks[row]), int(study.places[row]), f"{study.z_mm[row]:.2f}")
+                told = (study.case, study.patient, int(ranks[row]), int(study.places[row]), f"{study.z_mm[row]:.2f}")
                 writer.writerow([*told, *(f"{value:.4f}" for value in numbers), *place, *last])
     return Path(path)
+
+
+def read_ranked_slices(path: str | os.PathLike[str], classes: Sequence[str]) -> list[StudyScores]:
+    """The studies of a ``slices.csv``, slices from foot to head; the nodules themselves are not in it.
+
+    Raises:
+        DataError: the file is missing or of another kind.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    missing = set(COLUMNS[:-1]) - set(rows[0] if rows else ())
+    if missing:
+        raise DataError(f"{path}: not of ranked slices; lacks {', '.join(sorted(missing))}")
+    numbers = {name: number for number, name in enumerate(classes)}
+    studies = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        own = sorted((row for row in rows if row["case"] == case), key=lambda row: float(row["z_mm"]))
+        studies.append(
+            StudyScores(
+                case,
+                own[0]["patient"],
+                np.array([int(row["slice"]) for row in own]),
+                np.array([float(row["z_mm"]) for row in own]),
+                np.array([numbers.get(row.get("truth", ""), -1) for row in own]),
+                np.array([[float(row[name]) for name in _CHANCES] for row in own]),
+                (),
+                np.array([[float(row[name] or "nan") for name in ("x_mm", "y_mm")] for row in own]),
+            )
+        )
+    return studies
 
 
 def slice_table(rows: Mapping[str, Mapping[str, Estimate]], first: str = "") -> str:
     """Metrics of several evaluations, a row each, under the heading ``first``."""
     header = [first, "patients", "balanced accuracy", "AUROC nodule", "AUROC malignant"]
-    header += [f"nodules found in {k} slices" for k in TOP]
+    header += [f"nodules found in {k} slices" for k in TOP] + ["ms a study"]
     body = []
     for name, metrics in rows.items():
         cells = [metrics[metric].text(3) if metric in metrics else "-" for metric in _SHOWN]
+        seconds = metrics.get("seconds_per_study")
+        cells.append("-" if seconds is None else f"{1000 * seconds.value:.0f}")
         body.append([name, str(metrics["balanced_accuracy"].n), *cells])
     return text_table(header, body)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.engines import PrepareBatch
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
@@ -59,14 +60,21 @@ class SliceCollector(EpochCollector):
         self.data, self.loss = data, loss
         self.begin()
 
+    def attach(self, engine: Engine) -> None:
+        """Registers with an evaluator; the time that the network takes is measured."""
+        engine.add_event_handler(Events.ITERATION_STARTED, lambda _: self._start())
+        super().attach(engine)
+
     def begin(self) -> None:
         """Forgets the epoch before."""
+        self._seconds, self._started_s = 0.0, time.perf_counter()
         self.studies: list[StudyScores] = []
         self._numbers: list[int] = []
         self._losses = 0.0
 
     def keep(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Takes the probabilities of each study's slices, and the loss."""
+        self._seconds += time.perf_counter() - self._started_s
         prediction: SliceOutput = output[Keys.PRED]
         chances = torch.softmax(prediction.logits.double(), dim=-1).cpu().numpy()
         cells = prediction.cells.float().cpu()
@@ -80,6 +88,11 @@ class SliceCollector(EpochCollector):
         if self.loss is not None:
             self._losses += float(self.loss(prediction, output[Keys.LABEL])) * len(chances)
 
+    @property
+    def seconds_per_study(self) -> float:
+        """From a study's images to what its slices show."""
+        return self._seconds / len(self.studies)
+
     def complete(self, engine: Engine) -> None:
         """Scores the epoch."""
         metrics = slice_metrics(self.studies, n_boot=0)
@@ -87,6 +100,9 @@ class SliceCollector(EpochCollector):
             engine.state.metrics[name] = metrics[name].value
         if self.loss is not None:
             engine.state.metrics["loss"] = self._losses / len(self.studies)
+
+    def _start(self) -> None:
+        self._started_s = time.perf_counter()
 
     def _peaks(self, number: int, cells: Tensor) -> FloatArray:
         """(S, 2) where on each slice a nodule is most likely, RAS x and y; NaN of a network without a map."""

@@ -77,6 +77,8 @@ class SliceReport(SliceCollector):
         if self.known:
             super().complete(engine)
             self.metrics = slice_metrics(self.studies, seed=self.seed, n_boot=self.resamples)
+            nan = float("nan")
+            self.metrics["seconds_per_study"] = Estimate(self.seconds_per_study, nan, nan, len(self.studies))
             files.append(write_metrics(self.output_dir / "metrics.json", self.metrics))
         figures = self._draw(title) if self.figures else []
         self.printer(f"\n{title}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 from monai_staging.errors import DataError
-from monai_staging.metrics.slices import TOP, StudyScores, slice_metrics
+from monai_staging.metrics.slices import TOP, StudyScores, accuracy_difference, slice_metrics
 
 
 def study(rng: np.random.Generator, number: int, slices: int = 30, unknown: float = 0.0) -> StudyScores:
@@ -73,3 +75,15 @@ def test_ranks_of_equal_slices_go_from_the_foot_up() -> None:
 def test_nothing_known_is_refused() -> None:
     with pytest.raises(DataError, match="at least 1 slice of known class"):
         slice_metrics([study(np.random.default_rng(0), 0, unknown=1.1)])
+
+
+def test_a_difference_is_of_the_same_slices_whatever_their_order() -> None:
+    rng = np.random.default_rng(2)
+    ones = [study(rng, number) for number in range(8)]
+    others = [replace(one, probabilities=rng.dirichlet((1, 1, 1), 30)) for one in ones]
+    found = accuracy_difference(ones, others[::-1], n_boot=100)
+    scores = [slice_metrics(group, n_boot=0)["balanced_accuracy"].value for group in (ones, others)]
+    assert found.value == pytest.approx(scores[0] - scores[1]) and found.low <= found.value <= found.high
+    assert accuracy_difference(ones, ones, n_boot=10).value == 0
+    with pytest.raises(DataError, match="of the same slices"):
+        accuracy_difference(ones, others[1:])
