@@ -12,6 +12,9 @@ from monai_staging.networks.slice_selector import SliceOutput
 class SliceLoss(nn.Module):
     """Cross entropy of slices, and focal loss (Lin et al., 2017, arXiv:1708.02002) of cells, over the nodules' cells.
 
+    Every class of slices that a batch has counts the same, however many slices it has there: around the slices that
+    are thinned to equal numbers most show nothing.
+
     Args:
         cells: weight of the cells; 0 where a network has no map.
         gamma: of the focal loss.
@@ -35,10 +38,13 @@ class SliceLoss(nn.Module):
             target: (B, S) classes of the slices and (B, S, h, w) of the cells.
         """
         classes, cells = target
-        known = (classes != self.ignored).sum().clamp(min=1)
-        logits = output.logits.float().flatten(0, 1)
-        loss: Tensor = functional.cross_entropy(logits, classes.flatten(), ignore_index=self.ignored, reduction="sum")
-        loss = loss / known
+        logits, truth = output.logits.float().flatten(0, 1), classes.flatten()
+        entropy = functional.cross_entropy(logits, truth, ignore_index=self.ignored, reduction="none")
+        there = functional.one_hot(truth.clamp(min=0), logits.shape[1]).to(entropy.dtype)
+        there = there * (truth != self.ignored)[:, None]
+        counts = there.sum(dim=0)
+        means = (entropy[:, None] * there).sum(dim=0) / counts.clamp(min=1)
+        loss: Tensor = means.sum() / (counts > 0).sum().clamp(min=1)
         if self.cells and output.cells.numel():
             loss = loss + self.cells * self._focal(output.cells.float().flatten(0, 1), cells.flatten(0, 1))
         return loss

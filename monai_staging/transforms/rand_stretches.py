@@ -19,19 +19,22 @@ class RandStretches:
         shift: cells by which it is shifted at most, along each axis; what comes in from outside is black.
         contrast: largest relative change.
         brightness: largest change.
+        noise: largest standard deviation; each stretch has another.
 
     Raises:
         UsageError: a strength is negative.
     """
 
-    def __init__(self, mirror: bool = True, shift: int = 2, contrast: float = 0.15, brightness: float = 0.05) -> None:
-        if min(shift, contrast, brightness) < 0:
+    def __init__(
+        self, mirror: bool = True, shift: int = 2, contrast: float = 0.15, brightness: float = 0.05, noise: float = 0.03
+    ) -> None:
+        if min(shift, contrast, brightness, noise) < 0:
             raise UsageError(
                 f"RandStretches: no strength is negative; found shift {shift}, contrast {contrast}, "
-                f"brightness {brightness}"
+                f"brightness {brightness}, noise {noise}"
             )
         self.mirror, self.shift = mirror, shift
-        self.contrast, self.brightness = contrast, brightness
+        self.contrast, self.brightness, self.noise = contrast, brightness, noise
 
     def __call__(self, images: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
         """The changed batch.
@@ -55,8 +58,11 @@ class RandStretches:
         contrast, brightness = (
             strength * (2 * torch.rand(shape) - 1).to(images.device) for strength in (self.contrast, self.brightness)
         )
-        changed = (torch.stack(found) * (1 + contrast) + brightness).clamp(0, 1)
-        return changed, torch.stack(classes)
+        changed = torch.stack(found) * (1 + contrast) + brightness
+        if self.noise:
+            deviation = (self.noise * torch.rand(shape)).to(images.device)
+            changed = changed + deviation * torch.randn_like(changed)
+        return changed.clamp(0, 1), torch.stack(classes)
 
 
 def _shifted(values: Tensor, x: int, y: int) -> Tensor:

@@ -12,13 +12,18 @@ from monai_staging.losses.slices import SliceLoss
 from monai_staging.networks.slice_selector import SliceOutput
 
 
-def test_slices_are_cross_entropy_over_what_is_known() -> None:
-    logits, classes = torch.randn(2, 5, 3), torch.randint(0, 3, (2, 5))
-    classes[0, 2] = -1
+def test_slices_are_cross_entropy_in_which_classes_count_the_same() -> None:
+    logits, classes = torch.randn(2, 5, 3), torch.tensor([[0, 0, -1, 0, 0], [0, 1, 2, 2, 0]])
     output = SliceOutput(logits, logits.new_zeros(2, 5, 3, 0, 0))
-    expected = functional.cross_entropy(logits.flatten(0, 1), classes.flatten(), ignore_index=-1)
-    found = SliceLoss()(output, (classes, torch.zeros(2, 5, 4, 4, dtype=torch.long)))
-    assert torch.isclose(found, expected)
+    weights = 1 / torch.tensor([6.0, 1.0, 2.0])
+    expected = functional.cross_entropy(logits.flatten(0, 1), classes.flatten(), weights, ignore_index=-1)
+    cells = torch.zeros(2, 5, 4, 4, dtype=torch.long)
+    assert torch.isclose(SliceLoss()(output, (classes, cells)), expected)
+    # A class that is not there is no class.
+    classes[1, 1] = 0
+    weights = 1 / torch.tensor([7.0, 1.0, 2.0])
+    expected = functional.cross_entropy(logits.flatten(0, 1), classes.flatten(), weights, ignore_index=-1)
+    assert torch.isclose(SliceLoss()(output, (classes, cells)), expected)
 
 
 def test_cells_are_focal_over_the_nodules_cells() -> None:

@@ -19,7 +19,7 @@ def batch(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_cell_goes_where_its_pixels_go() -> None:
     torch.manual_seed(0)
     images, cells = batch()
-    changed, classes = RandStretches(contrast=0, brightness=0)(images, cells)
+    changed, classes = RandStretches(contrast=0, brightness=0, noise=0)(images, cells)
     assert changed.shape == images.shape and not torch.equal(changed, images)
     means = changed[:, :, 0].unfold(-2, 8, 8).unfold(-2, 8, 8).mean(dim=(-2, -1))
     assert torch.allclose(255 * means, classes.float(), atol=1e-3)
@@ -36,7 +36,7 @@ def test_all_slices_of_a_stretch_are_changed_alike_and_stretches_differ() -> Non
 
 def test_without_strengths_nothing_is_changed() -> None:
     images, cells = batch()
-    changed, classes = RandStretches(mirror=False, shift=0, contrast=0, brightness=0)(images, cells)
+    changed, classes = RandStretches(mirror=False, shift=0, contrast=0, brightness=0, noise=0)(images, cells)
     assert torch.equal(changed, images) and torch.equal(classes, cells)
 
 
