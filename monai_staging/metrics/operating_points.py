@@ -110,6 +110,31 @@ def threshold_at_sensitivity(truth: ArrayLike, scores: ArrayLike, sensitivity: f
     return float(thresholds[np.flatnonzero(_sensitive(hits, sensitivity)[0])[0]])
 
 
+def threshold_at_accuracy(truth: ArrayLike, scores: ArrayLike, default: float = 0.5) -> float:
+    """The threshold to freeze on validation data: of those with the most rows right, the one nearest to ``default``.
+
+    A threshold lies halfway between two neighbouring scores, at the lowest or just above the highest, or is the
+    default. Apply it as ``score >= threshold``.
+
+    Args:
+        truth: (rows) 1 where the row is positive, 0 elsewhere.
+        scores: (rows) the larger, the more positive.
+        default: taken where nothing is gained by another.
+
+    Raises:
+        DataError: there is no row.
+    """
+    positive, values = np.asarray(truth, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if len(values) == 0:
+        raise DataError("A threshold needs rows, found none.")
+    distinct = np.unique(values)
+    ends = [distinct[0], np.nextafter(distinct[-1], np.inf)]
+    candidates = np.concatenate([[default], (distinct[:-1] + distinct[1:]) / 2, ends])
+    right = ((values >= candidates[:, None]) == positive).sum(axis=1)
+    best = candidates[right == right.max()]
+    return float(best[np.abs(best - default).argmin()])
+
+
 def _curve(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | None) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(thresholds) descending; (resamples, thresholds) weight of positives and of negatives at or above each."""
     positive, values = np.asarray(truth, dtype=bool), np.asarray(scores, dtype=np.float64)

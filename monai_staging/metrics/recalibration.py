@@ -58,6 +58,37 @@ def calibration_intercept(truth: ArrayLike, probability: ArrayLike, weights: Arr
     return _fit(np.ones((1, len(odds))), odds, truth, weights, np.zeros(1))[:, 0]
 
 
+def temperature(truth: ArrayLike, probability: ArrayLike) -> float:
+    """What log odds are divided by to be calibrated (Guo et al., 2017, arXiv:1706.04599): above 1, they were too sure.
+
+    Fitted by maximum likelihood to Platt's targets, (n+ + 1) / (n+ + 2) for positives and 1 / (n- + 2) for negatives
+    (Platt, 1999), instead of 1 and 0: so there is a fit where the classes are separated too, and from few rows it is
+    not too sure.
+
+    Args:
+        truth: (rows) 1 where the row is positive, 0 elsewhere.
+        probability: (rows) of being positive; clipped, see :func:`clip_probability`.
+
+    Returns:
+        The temperature, above 0; NaN where there is none: no row, one class only, or odds that point the wrong way.
+    """
+    outcome = np.asarray(truth, dtype=np.float64)
+    positives = float(outcome.sum())
+    negatives = len(outcome) - positives
+    if not positives or not negatives:
+        return float("nan")
+    targets = np.where(outcome == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    odds = _logit(probability)
+    slope = float(_fit(odds[None], np.zeros_like(odds), targets, None, np.ones(1))[0, 0])
+    return 1 / slope if slope > 0 else float("nan")
+
+
+def tempered(probability: ArrayLike, by: float) -> FloatArray:
+    """(rows) probabilities whose log odds are divided by a temperature."""
+    chances: FloatArray = 0.5 * (1 + np.tanh(0.5 * _logit(probability) / by))
+    return chances
+
+
 def _logit(probability: ArrayLike) -> FloatArray:
     clipped = clip_probability(probability)
     return np.asarray(np.log(clipped) - np.log1p(-clipped))

@@ -14,6 +14,8 @@ from monai_staging.networks.attention import GatedAttentionPool
 from monai_staging.networks.backbones import Backbone
 
 POOLS = ("noisy_or", "max", "attention")
+UNLIKELY = -2.0
+"""Log-odds of a cause of a noisy-or before anything is learned: five of them make about even odds."""
 
 
 class BagOutput(NamedTuple):
@@ -60,36 +62,72 @@ class NoduleBag(nn.Module):
             features are averaged with weights that are learned (Ilse et al. 2018, arXiv:1802.04712).
         hidden: units of the attention.
         dropout: of a nodule's features.
+        measured: numbers known of each nodule beside its picture; 0 for none.
 
     Shape:
         nodules ``(B, N, C, *spatial)``, mask (B, N) bool; a patient may have none. What stands in places without a
-        nodule is not looked at.
+        nodule means nothing. Measured (B, N, M), of about unit scale.
 
     Raises:
-        UsageError: another pool.
+        UsageError: another pool, or a number below 0.
     """
 
-    def __init__(self, backbone: Backbone, pool: str = "noisy_or", hidden: int = 64, dropout: float = 0.3) -> None:
+    def __init__(
+        self, backbone: Backbone, pool: str = "noisy_or", hidden: int = 64, dropout: float = 0.3, measured: int = 0
+    ) -> None:
         super().__init__()
         if pool not in POOLS:
             raise UsageError(f"NoduleBag: one of {', '.join(POOLS)} is needed, found {pool!r}")
+        if measured < 0:
+            raise UsageError(f"NoduleBag: measured numbers are 0 or more, found {measured}")
         self.pool = pool
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(backbone.out_channels, 1)
+        self.measured = measured
+        features = backbone.out_channels + measured
+        self.head = nn.Linear(features, 1)
+        if pool == "noisy_or":
+            nn.init.constant_(self.head.bias, UNLIKELY)
         # Of a patient without a nodule; low to begin with.
         self.leak = nn.Parameter(torch.tensor(-3.0))
-        self.attention = GatedAttentionPool(backbone.out_channels, hidden) if pool == "attention" else None
+        self.attention = GatedAttentionPool(features, hidden) if pool == "attention" else None
 
-    def forward(self, nodules: Tensor, mask: Tensor, details: bool = False) -> Tensor | BagOutput:
-        """Log-odds (B, 1); with ``details`` what was said of each nodule as well."""
+    def forward(
+        self, nodules: Tensor, mask: Tensor, measured: Tensor | None = None, details: bool = False
+    ) -> Tensor | BagOutput:
+        """Log-odds (B, 1); with ``details`` what was said of each nodule as well.
+
+        Raises:
+            UsageError: not as many measured numbers as the network was made for.
+        """
         mask = mask.bool()
-        features = nodules.new_zeros(*mask.shape, self.head.in_features, dtype=torch.float32)
-        if bool(mask.any()):
-            seen = self.backbone(nodules[mask])
-            features[mask] = self.dropout(seen.flatten(2).mean(dim=2)).float()
+        given = 0 if measured is None else measured.shape[-1]
+        if given != self.measured:
+            raise UsageError(f"NoduleBag: {self.measured} measured numbers a nodule are needed, found {given}")
+        features = self._seen(nodules, mask)
+        if measured is not None and given:
+            known = torch.where(mask[..., None], measured.to(features.dtype), torch.zeros_like(features[..., :given]))
+            features = torch.cat([features, known], dim=2)
         found = self._pooled(features, mask)
         return found if details else found.logits
+
+    def _seen(self, nodules: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, channels) float32 features of the pictures; 0 without a nodule."""
+        shape = (*mask.shape, self.backbone.out_channels)
+        if self.training:
+            # Batch norm must not learn from places without a nodule.
+            features = nodules.new_zeros(shape, dtype=torch.float32)
+            if bool(mask.any()):
+                features[mask] = self.dropout(self._embed(nodules[mask])).float()
+            return features
+        # Nothing depends on how many there are, so that the network can be exported.
+        there = mask.view(*mask.shape, *([1] * (nodules.dim() - 2)))
+        seen = self._embed(nodules.masked_fill(~there, 0.0).flatten(0, 1)).float().view(shape)
+        return seen.masked_fill(~mask[..., None], 0.0)
+
+    def _embed(self, pictures: Tensor) -> Tensor:
+        embedded: Tensor = self.backbone(pictures).flatten(2).mean(dim=2)
+        return embedded
 
     def _pooled(self, features: Tensor, mask: Tensor) -> BagOutput:
         with torch.autocast(features.device.type, enabled=False):

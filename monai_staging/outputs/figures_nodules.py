@@ -58,8 +58,9 @@ def calibration_figure(
     metrics: Mapping[str, Estimate],
     *,
     subtitle: str = "",
+    what: str = "nodules",
 ) -> Path:
-    """Share of the second class against its probability, over a histogram of the probabilities."""
+    """Share of the second class against its probability, over a histogram of the probabilities of nodules or others."""
     known = predictions.known
     positive, chance = known.labels[:, 0] == 1, known.probabilities[:, 0]
     with figure_file(path, 5.2, 6.4) as figure:
@@ -74,7 +75,7 @@ def calibration_figure(
                 chance[positive == bool(index)], np.linspace(0, 1, 21), color=colour(index), alpha=0.6, label=name
             )
         lower.set_xlabel(f"probability of {predictions.classes[1]}")
-        lower.set_ylabel("nodules")
+        lower.set_ylabel(what)
         lower.legend(loc="upper center", ncols=2)
         line = (
             f"calibration error {metrics['ece'].text()}, Brier {metrics['brier'].text()}, {metrics['ece'].n} patients"

@@ -125,12 +125,15 @@ class TurningInferer(AutocastInferer):
         self.turns = turns
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """`NoduleOutput` of mean logits and attributes."""
+        """The network's named tuple, of means: `NoduleOutput` or :class:`~monai_staging.networks.nodule_bag.BagOutput`.
+
+        The last two axes are those in plane, of cubes too.
+        """
         outputs = [
-            super(TurningInferer, self).__call__(inputs.rot90(turn, (3, 4)), network, *args, **kwargs)
+            super(TurningInferer, self).__call__(inputs.rot90(turn, (-2, -1)), network, *args, **kwargs)
             for turn in range(0, 4, 4 // self.turns)
         ]
-        return NoduleOutput(*(torch.stack(parts).float().mean(0) for parts in zip(*outputs, strict=True)))
+        return type(outputs[0])(*(torch.stack(parts).float().mean(0) for parts in zip(*outputs, strict=True)))
 
 
 class CurriculumSampler(Sampler[int]):

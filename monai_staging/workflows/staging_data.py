@@ -105,7 +105,7 @@ def staging_datalist(
         items.append(
             {
                 **{name: str(path) for name, path in files.items()},
-                "files": [_file_state(path) for path in files.values()],
+                "files": [file_state(path) for path in files.values()],
                 "case": case_name(case.patient, key),
                 "study": names[id(original)],
                 "lesions": [asdict(lesion) for lesion in case.lesions],
@@ -137,7 +137,12 @@ def _lesion_ranges(case: Case) -> str:
     return json.dumps(ranges)
 
 
-def _file_state(path: Path) -> str:
+def file_state(path: Path) -> str:
+    """Size and time of a file, so that a cache never takes a new one for the one it had.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         found = path.stat()
     except OSError as error:

@@ -128,3 +128,18 @@ def test_no_row_is_undefined_and_a_rate_is_a_share():
         operating_points.sensitivity_at_specificity([0, 1], [0, 1], specificity=90)
     with pytest.raises(UsageError, match=r"sensitivity lies in 0\.\.1, got -1"):
         operating_points.threshold_at_sensitivity([0, 1], [0, 1], -1)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9])), min_size=1, max_size=12))
+def test_no_threshold_gets_more_rows_right(rows: list[tuple[bool, float]]) -> None:
+    truth, scores = (np.array(column) for column in zip(*rows, strict=True))
+    found = operating_points.threshold_at_accuracy(truth, scores)
+    right = {value: ((scores >= value) == truth).sum() for value in (found, *np.linspace(0.15, 0.85, 29))}
+    assert right[found] == max(right.values())
+
+
+def test_the_usual_threshold_stays_where_no_other_is_better() -> None:
+    assert operating_points.threshold_at_accuracy([0, 1], [0.2, 0.8]) == 0.5
+    assert operating_points.threshold_at_accuracy([0, 1], [0.6, 0.8]) == pytest.approx(0.7)
+    with pytest.raises(DataError, match="A threshold needs rows"):
+        operating_points.threshold_at_accuracy([], [])

@@ -6,7 +6,14 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from monai_staging.metrics.recalibration import CLIP, calibration_intercept, calibration_slope, clip_probability
+from monai_staging.metrics.recalibration import (
+    CLIP,
+    calibration_intercept,
+    calibration_slope,
+    clip_probability,
+    temperature,
+    tempered,
+)
 
 
 @pytest.fixture
@@ -72,3 +79,26 @@ def test_certain_and_no_better_than_chance():
     assert calibration_slope(truth, certain) == pytest.approx([np.log(2) / (2 * odds)])
     expected = brentq(lambda shift: 3 - 2 * expit(shift - odds) - 3 * expit(shift + odds), -30, 30)
     assert calibration_intercept(truth, certain) == pytest.approx([expected])
+
+
+def test_a_temperature_is_the_most_likely_one_of_platts_targets() -> None:
+    random = np.random.default_rng(2)
+    odds = random.normal(0, 3, 200)
+    truth = (random.random(200) < 1 / (1 + np.exp(-odds / 2))).astype(int)
+    found = temperature(truth, 1 / (1 + np.exp(-odds)))
+    assert found == pytest.approx(2, rel=0.25)
+    positives = truth.sum()
+    target = np.where(truth == 1, (positives + 1) / (positives + 2), 1 / (200 - positives + 2))
+
+    def loss(value: float) -> float:
+        return float(np.mean(np.logaddexp(0, odds / value) - target * odds / value))
+
+    assert loss(found) <= min(loss(found * factor) for factor in (0.98, 1.02))
+    np.testing.assert_allclose(tempered([0.5, 0.9], 1.0), [0.5, 0.9])
+
+
+def test_a_temperature_of_separated_classes_is_finite_and_of_wrong_ones_undefined() -> None:
+    assert 0 < temperature([0, 0, 1, 1], [0.3, 0.4, 0.6, 0.7]) < 1
+    assert np.isnan(temperature([0, 1], [0.9, 0.1]))
+    assert np.isnan(temperature([1, 1], [0.9, 0.1]))
+    assert np.isnan(temperature([], []))

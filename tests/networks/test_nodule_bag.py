@@ -79,3 +79,29 @@ def test_a_patient_is_learned_from_one_bright_nodule(pool: str) -> None:
 def test_no_such_pool() -> None:
     with pytest.raises(UsageError, match="NoduleBag: one of noisy_or, max, attention"):
         NoduleBag(build_backbone("resnet10", spatial_dims=3, in_channels=1, width=0.125), "mean")
+
+
+def test_what_is_measured_stands_beside_the_picture_and_means_nothing_without_a_nodule(nodules: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone("resnet10", spatial_dims=3, in_channels=1, width=0.125)
+    network = NoduleBag(backbone, "max", measured=2).eval()
+    mask = torch.tensor([[True, True, False, False]] * 3)
+    known = torch.zeros(3, 4, 2)
+    found = network(nodules, mask, known)
+    known[:, 2:] = math.nan
+    torch.testing.assert_close(network(nodules, mask, known), found)
+    known[:, :2, 0] = 5.0
+    assert not torch.allclose(network(nodules, mask, known), found)
+    for wrong in (None, known[..., :1]):
+        with pytest.raises(UsageError, match="2 measured numbers a nodule are needed, found"):
+            network(nodules, mask, wrong)
+    with pytest.raises(UsageError, match="0 or more, found -1"):
+        NoduleBag(backbone, measured=-1)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_it_is_exported_for_any_number_of_nodules(pool: str, nodules: torch.Tensor) -> None:
+    network = NoduleBag(build_backbone("resnet10", spatial_dims=3, in_channels=1, width=0.125), pool).eval()
+    mask = torch.tensor([[True, True, False, False], [True] * 4, [False] * 4])
+    exported = torch.export.export(network, (nodules, torch.ones_like(mask))).module()
+    torch.testing.assert_close(exported(nodules, mask), network(nodules, mask))

@@ -12,7 +12,7 @@ import pytest
 from monai_staging.cohort import load_cohort
 from monai_staging.errors import DataError, UsageError
 from monai_staging.outputs.boxes import SliceScore
-from monai_staging.workflows import boxes_arms
+from monai_staging.workflows import arms
 from monai_staging.workflows.boxes_arms import ArmResult, BoxArm, BoxExperiment, bundle_keys
 from monai_staging.workflows.boxes_transfer import TransferPlan, plan_subtypes, run_transfer, transfer_tables
 
@@ -102,7 +102,7 @@ def here(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """Trainings in this process instead of others; gives a folder for them."""
     monkeypatch.chdir(repository)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
-    monkeypatch.setattr(boxes_arms, "run_in_workers", lambda run, tasks, workers: ((task, run(task)) for task in tasks))
+    monkeypatch.setattr(arms, "run_in_workers", lambda run, tasks, workers: ((task, run(task)) for task in tasks))
     return tmp_path
 
 
