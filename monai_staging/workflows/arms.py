@@ -144,7 +144,9 @@ class ArmExperiment(ABC, Generic[Result]):
         overrides = {**QUIET, **keys, "run_name": arm.name, "experiment": self.experiment, "tags": tags}
         git = git_state()
         commit = "" if git is None else git.commit[:12]
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        # Who shares a machine with others says so: threads that fight over a core are many times slower.
+        cores = os.environ.get("OMP_NUM_THREADS", "")
+        threads = max(1, (int(cores) if cores.isdigit() else os.cpu_count() or 1) // self.workers)
         return Task(arm.name, self.out / "arms" / slug(arm.name), files, "run", overrides, identity, threads, commit)
 
 
