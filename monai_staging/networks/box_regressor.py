@@ -188,11 +188,12 @@ class ZoomBoxRegressor(SliceBoxNetwork):
         boxes = first.boxes * (side / seen)
         middles, half = self._square(boxes.detach() / side)
         # From -1 to 1 over the image, as affine_grid counts.
-        matrix = torch.zeros(len(image), 2, 3, device=image.device)
+        batch, channels = image.shape[:2]
+        matrix = torch.zeros(batch, 2, 3, device=image.device)
         matrix[:, 0, 0] = matrix[:, 1, 1] = 2 * half
         matrix[:, :, 2] = 2 * middles - 1
         # Twice as fine, then averaged, lest a large square be full of holes.
-        shape = [len(image), image.shape[1], 2 * self.close, 2 * self.close]
+        shape = [batch, channels, 2 * self.close, 2 * self.close]
         grid = functional.affine_grid(matrix, shape, align_corners=False)
         square = functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
         second = self.look_closely.details(functional.avg_pool2d(square, 2))

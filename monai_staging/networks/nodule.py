@@ -58,7 +58,8 @@ class NoduleNetwork(nn.Module):
         weights: where the backbone starts, see :func:`monai_staging.networks.backbones.build_backbone`.
 
     Shape:
-        views ``(B, V, C, *spatial)``, features (B, F) in their own units, NaN where one is missing.
+        views ``(B, V, C, *spatial)``, of one view also ``(B, C, *spatial)``, features (B, F) in their own units, NaN
+        where one is missing.
 
     Raises:
         UsageError: a setting out of range.
@@ -97,6 +98,7 @@ class NoduleNetwork(nn.Module):
             )
         count = views if branches == "own" else 1
         self.views = views
+        self.spatial_dims = spatial_dims
         self.backbones = nn.ModuleList(
             build_backbone(network, spatial_dims=spatial_dims, in_channels=in_channels, width=width, weights=weights)
             for _ in range(count)
@@ -127,6 +129,8 @@ class NoduleNetwork(nn.Module):
 
     def forward(self, views: Tensor, features: Tensor | None = None, details: bool = False) -> Tensor | NoduleOutput:
         """Logits (B, K); with ``details`` the attributes as well."""
+        if self.views == 1 and views.dim() == self.spatial_dims + 2:
+            views = views[:, None]
         if views.shape[1] != self.views:
             raise UsageError(f"NoduleNetwork: {self.views} views a nodule are needed, found {views.shape[1]}")
         seen = self.dropout(self.embed(views))

@@ -103,6 +103,24 @@ class PyramidRetinaNet(RetinaNet):
         return {key: [level.float() for level in levels] for key, levels in answers.items()}
 
 
+class FlatRetinaNet(PyramidRetinaNet):
+    """The same network with all that it says in one tensor, which is what TorchScript and MONAI's checks can take.
+
+    Anchors come in the order in which MONAI's detector counts them: map by map, finest first, places by x, y and z, and
+    at each place one after the other.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]  # one tensor is the point of it
+        """(B, C, X, Y, Z) to (B, 7, N): of N anchors the log-odds and six offsets of the box."""
+        answers = super().forward(images)
+        return torch.cat([self._flat(answers[key]) for key in (self.cls_key, self.box_reg_key)], dim=1)
+
+    def _flat(self, maps: list[Tensor]) -> Tensor:
+        """Maps (B, anchors * K, x, y, z) to (B, K, N)."""
+        parts = [level.flatten(2).unflatten(1, (self.num_anchors, -1)).permute(0, 2, 3, 1).flatten(2) for level in maps]
+        return torch.cat(parts, dim=2)
+
+
 class AnchorFocalLoss(nn.Module):
     """Focal loss (Lin et al. 2017, arXiv:1708.02002), summed over all anchors and divided by those that match.
 
@@ -180,6 +198,7 @@ def build_retinanet(
     anchors: int = 2,
     stem_pool: bool = True,
     weights: str | Path | None = None,
+    flat: bool = False,
 ) -> PyramidRetinaNet:
     """A RetinaNet for one class in 3-D.
 
@@ -192,6 +211,7 @@ def build_retinanet(
         anchors: a place on a map.
         stem_pool: whether a ResNet's first convolution is followed by its pooling; without, every map is twice as fine.
         weights: of the backbone, see `monai_staging.networks.pretrained.load_pretrained`.
+        flat: a `FlatRetinaNet`, for export; a detector takes one that is not.
 
     Raises:
         UsageError: an argument out of range.
@@ -203,7 +223,7 @@ def build_retinanet(
             raise UsageError(f"RetinaNet: only a ResNet can do without its first pooling, found {network}")
         backbone.maxpool = nn.MaxPool3d(1)
     extractor = FPNExtractor(backbone, in_channels, levels, channels)
-    return PyramidRetinaNet(anchors, extractor)
+    return (FlatRetinaNet if flat else PyramidRetinaNet)(anchors, extractor)
 
 
 def build_detector(

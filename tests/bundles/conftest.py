@@ -94,12 +94,20 @@ def run_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
     warm.wait(30)
 
 
+@pytest.fixture(scope="session")
+def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow database for runs that nothing is asked of: making one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('tracking')}/mlruns.db"
+
+
 @pytest.fixture
-def check_properties(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ConfigWorkflow]:
+def check_properties(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracking_uri: str
+) -> Callable[..., ConfigWorkflow]:
     """That MONAI finds in configs all that it asks of a bundle whose kind is ``train`` or ``infer``."""
 
     def check(kind: str, *configs: Path, **keys: Any) -> ConfigWorkflow:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
         workflow = ConfigWorkflow(
             list(map(str, configs)),
             meta_file=str(configs[0].with_name("metadata.json")),

@@ -91,3 +91,16 @@ def test_the_faithful_config_is_the_published_network(tiny_cohort: Path) -> None
     trainer = config.get_parsed_content("train#trainer")
     assert trainer.state.max_epochs == 1000
     assert not any("LrSchedule" in str(handler) for handler in config.get_parsed_content("train#handlers"))
+
+
+def test_the_faithful_config_trains_to_its_end(tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path) -> None:
+    both = [str(BUNDLE / "boxes.json"), str(BUNDLE / "boxes_faithful.json")]
+    result = run_bundle(
+        *("run", "--config_file", str(both), "--dataset_dir", tiny_cohort, "--epochs", "1", "--val_interval", "1"),
+        *("--output_dir", tmp_path / "run", "--figures", "false", "--slices_per_case", "4", *SMALL),
+        folder=tmp_path,
+    )
+    assert "two convolutions, MSE" in result.stdout and "LEAKS" in result.stdout
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["iou"]["n"] and metrics["leaking_patients"]["value"] > 0
+    assert len(json.loads((tmp_path / "run" / "history.json").read_text())) == 1

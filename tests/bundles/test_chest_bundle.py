@@ -11,6 +11,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from monai.bundle import ConfigParser
 
 from monai_staging.cohort import load_cohort
 from monai_staging.cohort.volume import read_mask, read_volume
@@ -19,7 +20,6 @@ from monai_staging.networks.pretrained import read_checkpoint
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "segmentation"
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
-Check = Callable[..., None]
 Rows = Callable[[Path], list[dict[str, str]]]
 NETWORK = ["--width", "0.5", "--place", "true", "--spacing_mm", "[4.0,4.0,5.0]", "--window", "[48,48,32]"]
 LIMITS = ["--test_limit", "2", "--val_limit", "1", "--patch", "[24,24,16]", "--batch_size", "4"]
@@ -96,6 +96,15 @@ def test_a_training_goes_on_from_weights_where_they_were_wrong(
             assert (after[name] == value).all(), name
 
 
+def test_weights_to_go_on_from_that_are_not_there_are_named_with_their_key(tiny_cohort: Path, tmp_path: Path) -> None:
+    config = ConfigParser()
+    config.read_config(BUNDLE / "chest.json")
+    config.update({"dataset_dir": str(tiny_cohort), "width": 0.5, "start_weights": str(tmp_path / "none.pt")})
+    with pytest.raises(RuntimeError) as caught:
+        config.get_parsed_content("net")
+    assert "name another file with --start_weights PATH" in str(caught.value.__cause__)
+
+
 def test_inference_needs_no_outline(trained: Path, tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -120,8 +129,3 @@ def test_inference_needs_no_outline(trained: Path, tiny_cohort: Path, run_bundle
         mask, _ = read_mask(tmp_path / "out" / "masks" / f"{name}.nii")
         assert mask.shape == shape and int(mask.max()) == len(lesions)
         assert all(0 < lesion["axial_diameter_mm"] <= lesion["diameter_3d_mm"] for lesion in lesions)
-
-
-def test_monai_finds_every_property_it_knows_of(check_properties: Check, tiny_cohort: Path, tmp_path: Path) -> None:
-    keys = {"dataset_dir": str(tiny_cohort), "cache": str(tmp_path / "cache"), "width": 0.5}
-    check_properties("train", BUNDLE / "chest.json", **keys)

@@ -26,7 +26,6 @@ BUNDLE = ROOT / "bundles" / "malignancy"
 SMALL = ["--network", "resnet10", "--width", "0.125", "--size", "32", "--spacing_mm", "1.125", "--views", "central"]
 SMALL += ["--system_metrics", "false", "--resamples", "50"]
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
-Check = Callable[..., None]
 Rows = Callable[[Path], list[dict[str, str]]]
 
 
@@ -142,6 +141,17 @@ def test_weights_trained_on_all_predict_unseen_nodules(
     assert not any("phantom-" in row["patient"] for row in rows)
 
 
+def test_a_network_for_transfer_is_trained_on_phantoms(nodules: Path, run_bundle: RunBundle, tmp_path: Path) -> None:
+    run_bundle(
+        *("run", "--config_file", f"['{BUNDLE}/train.json','{BUNDLE}/phantom.json']", "--dataset_dir", nodules),
+        *("--epochs", "1", "--output_dir", tmp_path / "run", "--figures", "false", "--log_model", "false", *SMALL),
+        folder=tmp_path,
+    )
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert "auroc" in metrics and "ruler_auroc" not in metrics
+    assert read_checkpoint(tmp_path / "run" / "backbone.pt").source["network"] == "resnet10"
+
+
 @pytest.mark.parametrize(("kind", "shape"), [("nodulemnist3d", (28, 28, 28)), ("pathmnist", (28, 28, 3))])
 def test_a_medmnist_file_trains_and_evaluates_with_one_command(
     run_bundle: RunBundle,
@@ -201,8 +211,3 @@ def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(nodules: Path, t
     assert not (tmp_path / "killed" / "predictions.csv").exists()
     subprocess.run(command("killed", "--resume", "true"), check=True, timeout=300, **quiet)
     assert (tmp_path / "killed" / "predictions.csv").read_text() == (tmp_path / "whole" / "predictions.csv").read_text()
-
-
-def test_monai_finds_every_property_it_knows_of(check_properties: Check, nodules: Path) -> None:
-    keys = {"dataset_dir": str(nodules), "network": "resnet10", "width": 0.125}
-    check_properties("train", BUNDLE / "train.json", **keys)

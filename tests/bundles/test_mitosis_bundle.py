@@ -10,18 +10,14 @@ from pathlib import Path
 
 import mlflow
 import pytest
-import torch
-from monai.bundle import ConfigParser, ckpt_export, verify_metadata, verify_net_in_out
+from monai.bundle import ConfigParser
 
 from monai_staging.histology.phantom import HistologyConfig, default_slides
-from monai_staging.networks.mitosis import build_mitosis_network
 from monai_staging.networks.pretrained import read_checkpoint
-from monai_staging.networks.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "mitosis"
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
-Check = Callable[..., None]
 NETWORK = {"network": "resnet10", "width": 0.25, "channels": 16}
 FAITHFUL = {"filters": [8, 8], "affine": 16}
 
@@ -157,27 +153,6 @@ def test_a_map_is_learned_against_a_discriminator(slides: Path, run_bundle: RunB
     assert (tmp_path / "run" / "metrics.json").is_file()
 
 
-@pytest.mark.parametrize(
-    ("names", "kind"),
-    [
-        (("train",), "train"),
-        (("train", "faithful"), "train"),
-        (("train", "pix2pix"), "train"),
-        (("train", "two_stage", "two_stage_train"), "train"),
-        (("evaluate",), "infer"),
-        (("inference",), "infer"),
-    ],
-)
-def test_every_config_has_the_properties_of_a_bundle(
-    names: tuple, kind: str, check_properties: Check, trained: Path, slides: Path
-) -> None:
-    keys = {} if kind == "train" else {"weights": str(trained / "run" / "model.pt"), **NETWORK}
-    keys |= FAITHFUL if "faithful" in names else {}
-    folder = slides / "images" if names == ("inference",) else slides
-    keys |= {"slide_microns_per_pixel": 0.25} if names == ("inference",) else {}
-    check_properties(kind, *(BUNDLE / f"{name}.json" for name in names), dataset_dir=str(folder), **keys)
-
-
 def test_the_configs_agree_on_network_and_slide() -> None:
     train, *others = (
         ConfigParser.load_config_file(str(BUNDLE / f"{name}.json")) for name in ("train", "evaluate", "inference")
@@ -188,32 +163,3 @@ def test_the_configs_agree_on_network_and_slide() -> None:
             assert other[name] == train[name], name
         assert {**other["network_def"], "weights": train["network_def"]["weights"]} == train["network_def"]
         assert other["inferer"] == train["slide_inferer"]
-
-
-def test_metadata_is_of_the_schema() -> None:
-    verify_metadata(meta_file=str(BUNDLE / "metadata.json"), filepath=str(ROOT / "bundles" / "metadata.schema.json"))
-
-
-def test_the_network_takes_and_gives_what_the_metadata_says(tmp_path: Path) -> None:
-    verify_net_in_out(
-        net_id="network_def",
-        meta_file=str(BUNDLE / "metadata.json"),
-        config_file=str(BUNDLE / "inference.json"),
-    )
-
-
-def test_weights_are_exported_as_torchscript(trained: Path, tmp_path: Path) -> None:
-    ckpt_export(
-        net_id="network_def",
-        filepath=str(tmp_path / "model.ts"),
-        ckpt_file=str(trained / "run" / "model.pt"),
-        meta_file=str(BUNDLE / "metadata.json"),
-        config_file=str(BUNDLE / "inference.json"),
-        key_in_ckpt="state_dict",
-        use_trace=True,
-        **NETWORK,
-    )
-    image = torch.rand(1, 3, 96, 96)
-    network = load_weights(build_mitosis_network("resnet10", width=0.25, channels=16), trained / "run" / "model.pt")
-    exported = torch.jit.load(tmp_path / "model.ts")
-    torch.testing.assert_close(exported.eval()(image), network.eval()(image))

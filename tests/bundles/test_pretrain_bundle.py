@@ -17,7 +17,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_staging.cohort.nodules.patches import PatchTable, write_patches
 from monai_staging.networks.backbones import build_backbone
@@ -175,6 +175,8 @@ def test_restoration_on_a_cohort(spatial_dims: int, run: Run, tiny_cohort: Path,
         size=size,
         patches_per_volume=6,
         exclude_patients=str(left_out),
+        # Of maps of few cells oneDNN's bfloat16 has given gradients of infinity.
+        amp="auto" if spatial_dims == 2 else False,
     )
     metrics = json.loads((output / "metrics.json").read_text())
     assert set(metrics) == {"mse", "mse_corrupted"} and metrics["mse"]["n"] == 1
@@ -237,14 +239,3 @@ def test_the_configs_agree_on_what_the_network_is_shown() -> None:
     shared = ("task", "network", "spatial_dims", "in_channels", "width", "size", "windows", "spacing_mm", "parts")
     for key in (*shared, "patches_per_volume", "validation_share", "tasks", "task_def", "data", "patches"):
         assert train[key] == evaluate[key], key
-
-
-def test_metadata_agrees_with_the_network() -> None:
-    metadata = BUNDLE / "metadata.json"
-    verify_metadata(meta_file=str(metadata), filepath=str(ROOT / "bundles" / "metadata.schema.json"))
-    document = json.loads(metadata.read_text())["network_data_format"]
-    parser = ConfigParser(ConfigParser.load_config_file(str(BUNDLE / "evaluate.json")))
-    network = parser.get_parsed_content("network_def").eval()
-    given, out = document["inputs"]["image"], document["outputs"]["pred"]
-    output = network(torch.zeros(2, given["num_channels"], *given["spatial_shape"]))
-    assert output.shape == (2, out["num_channels"])

@@ -53,6 +53,19 @@ def test_settings_of_the_documentation_train_to_the_end(
     assert run.info.status == "FINISHED" and "test/group_accuracy" in run.data.metrics
 
 
+def test_the_long_training_is_one_of_a_few_settings(tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path) -> None:
+    both = [str(BUNDLE / "train.json"), str(BUNDLE / "long.json")]
+    result = run_bundle(
+        *("run", "--config_file", str(both), "--dataset_dir", tiny_cohort, "--epochs", "1", "--figures", "false"),
+        *("--limit", "6", "--system_metrics", "false", "--log_model", "false"),
+        *("--output_dir", tmp_path / "out", "--resamples", "20", "--network", "resnet10", *TRAIN),
+        folder=tmp_path,
+    )
+    assert "| Stage group" in result.stdout
+    (run,) = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns.db").search_runs(["1"])
+    assert run.info.run_name == "resnet10-long" and run.info.status == "FINISHED"
+
+
 @pytest.mark.parametrize(("given", "compiled"), [("false", False), (False, False), ("true", True), (True, True)])
 def test_compile_is_off_when_the_command_line_says_false(given: object, compiled: bool, tiny_cohort: Path) -> None:
     config = ConfigParser()

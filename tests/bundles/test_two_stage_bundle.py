@@ -30,7 +30,6 @@ NETWORK = {
 }
 TRAINING = {"size": 32, "patches": 4, "epochs": 3, "classifier_epochs": 2, "rounds": 2, "copies": 4, "batch_size": 8}
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
-Check = Callable[..., None]
 
 
 def configs(*names: str) -> list[str]:
@@ -132,22 +131,6 @@ def test_a_training_stopped_in_either_stage_goes_on_as_if_it_had_not(
         again = train(tmp_path / "stopped", stopped, resume)
     for name, value in whole.items():
         torch.testing.assert_close(again[name], value, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("names", "kind"),
-    [
-        (("train", "two_stage", "two_stage_train"), "train"),
-        (("evaluate", "two_stage"), "infer"),
-        (("inference", "two_stage"), "infer"),
-    ],
-)
-def test_every_config_has_the_properties_of_a_bundle(
-    names: tuple[str, ...], kind: str, check_properties: Check, trained: Path, tiny_cohort: Path
-) -> None:
-    weights = {} if kind == "train" else {"weights": str(trained / "run" / "model.pt")}
-    files = [BUNDLE / f"{name}.json" for name in names]
-    check_properties(kind, *files, dataset_dir=str(tiny_cohort), **NETWORK, **weights)
 
 
 def test_what_the_overlay_turns_off_is_what_it_names() -> None:

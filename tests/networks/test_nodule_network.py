@@ -151,3 +151,12 @@ def test_trees_need_features_labels_and_one_output() -> None:
         NoduleNetwork("resnet10", width=0.125, features=3, outputs=4, trees=5)
     with pytest.raises(UsageError, match="fitted to labels"):
         NoduleNetwork("resnet10", width=0.125, features=3, trees=5).fit_features(torch.randn(9, 3))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_of_one_view_the_axis_of_views_may_be_left_out(spatial_dims: int) -> None:
+    network = NoduleNetwork("resnet10", in_channels=2, spatial_dims=spatial_dims, width=0.125).eval()
+    view = torch.rand(3, 2, *[32] * spatial_dims)
+    torch.testing.assert_close(network(view), network(view[:, None]), rtol=0, atol=0)
+    with pytest.raises(UsageError, match="3 views a nodule are needed, found 2"):
+        NoduleNetwork("resnet10", in_channels=2, views=3, width=0.125)(torch.rand(3, 2, 32, 32))

@@ -139,3 +139,14 @@ def test_losses_reach_every_weight_that_boxes_need_without_torchvision() -> None
         if "fpn.layer_blocks.3" not in name:
             assert parameter.grad is not None, name
     assert "torchvision" not in sys.modules
+
+
+def test_flat_answers_are_those_of_the_maps_in_the_detector_s_order() -> None:
+    network, flat = build_retinanet(**SMALL), build_retinanet(**SMALL, flat=True)
+    flat.load_state_dict(network.state_dict())
+    image = torch.rand(2, 1, 32, 48, 32)
+    detector = build_detector(network.eval(), anchor_sizes=(4.0, 6.0))
+    maps, answers = network(image), flat.eval()(image)
+    expected = [detector._reshape_maps(maps[key]) for key in ("classification", "box_regression")]
+    torch.testing.assert_close(answers.permute(0, 2, 1), torch.cat(expected, dim=2), rtol=0, atol=0)
+    assert answers.shape == (2, 7, len(detector.anchor_generator(image, maps["classification"])[0]))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from monai_staging.errors import DataError
 from monai_staging.networks.weights import load_weights
 
 
@@ -16,3 +17,11 @@ def test_weights_load_however_the_network_was_wrapped(prefix: str, tmp_path: Pat
     twin = nn.ModuleDict({"backbone": nn.Linear(2, 3), "heads": nn.Linear(3, 1)})
     assert load_weights(twin, tmp_path / "best.pt") is twin
     assert all(torch.equal(value, twin.state_dict()[key]) for key, value in network.state_dict().items())
+
+
+def test_weights_that_are_not_there_are_named_with_their_key(tmp_path: Path) -> None:
+    network = nn.Linear(2, 3)
+    with pytest.raises(DataError, match=r"none.pt: no such file.*name another file with --weights PATH"):
+        load_weights(network, tmp_path / "none.pt")
+    with pytest.raises(DataError, match=r"none.pt: no such file.*name another file with --start_weights PATH"):
+        load_weights(network, tmp_path / "none.pt", "start_weights")
