@@ -13,8 +13,8 @@ from monai_staging.transforms.stain import REFERENCE, Stains, mix
 class RandTiles:
     """Turns by quarters and mirrors tiles, each in its own way, stains them otherwise and adds noise.
 
-    Stains vary as in :class:`~monai_staging.transforms.stain.RandStain`: the concentration c of each becomes a c + b.
-    Draws come from torch's global generator, so that a seed for it makes a training repeatable.
+    Stains vary as in :class:`~monai_staging.transforms.rand_stain.RandStain`: the concentration c of each becomes
+    a c + b. Draws come from torch's global generator, so that a seed for it makes a training repeatable.
 
     Args:
         turn: whether tiles are turned and mirrored; tissue has no up and down.

@@ -1,4 +1,4 @@
-"""Stains of a histology tile: found as Macenko et al. do, made alike from slide to slide, varied in training, or shown.
+"""Stains of a histology tile: found as Macenko et al. do, made alike from slide to slide, or shown.
 
 Light that passes a stain is absorbed by a part that grows with its concentration: optical density, minus the logarithm
 of the transmitted part, is a sum over stains of a colour times a concentration (Beer-Lambert). Haematoxylin (nuclei,
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, RandomizableTransform, Transform
+from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
 from monai_staging.errors import DataError, UsageError
@@ -190,46 +190,6 @@ class StainChannels(Transform):
             return colours
         stained = (torch.from_numpy(self.unmix).to(density) @ density.flatten(1)).reshape(density.shape)
         return stained[:2] if self.kind == "he" else torch.cat([colours, stained])
-
-
-class RandStain(RandomizableTransform):
-    """A tile with a little more or less of each stain (Tellez et al., IEEE TMI 2018, 10.1109/TMI.2018.2820199).
-
-    The concentration c of each stain becomes a c + b.
-
-    Args:
-        scale: a is drawn from 1 - scale to 1 + scale.
-        shift: b is drawn from -shift to shift, as a part of the largest concentration.
-        stains: whose colours are varied.
-        prob: of varying a tile at all.
-
-    Raises:
-        UsageError: a scale outside 0 to below 1, or a negative shift.
-    """
-
-    def __init__(self, scale: float = 0.15, shift: float = 0.05, stains: Stains = REFERENCE, prob: float = 1.0) -> None:
-        super().__init__(prob)
-        if not 0 <= scale < 1 or shift < 0:
-            raise UsageError(f"RandStain: scale is 0 to below 1 and shift at least 0; found {scale} and {shift}")
-        self.scale, self.shift = scale, shift
-        self.stains = stains
-        self.factors = np.ones(3)
-        self.offsets = np.zeros(3)
-
-    def randomize(self, data: Any = None) -> None:
-        """Draws."""
-        super().randomize(data)
-        self.factors = self.R.uniform(1 - self.scale, 1 + self.scale, 3)
-        self.offsets = self.R.uniform(-self.shift, self.shift, 3) * self.stains.largest
-
-    def __call__(self, img: Tensor | npt.NDArray[Any], randomize: bool = True) -> Tensor:
-        """(3, H, W) RGB, uint8, and back."""
-        if randomize:
-            self.randomize()
-        if not self._do_transform:
-            return torch.as_tensor(img)
-        matrix = self.stains.matrix
-        return mix(img, matrix @ np.diag(self.factors) @ np.linalg.inv(matrix), matrix @ self.offsets)
 
 
 def _tile(image: Tensor | npt.NDArray[Any]) -> Tensor:
