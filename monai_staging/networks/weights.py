@@ -14,7 +14,7 @@ from monai_staging.networks.pretrained import read_state_dict, without_prefix
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def load_weights(network: Network, path: str | os.PathLike[str]) -> Network:
+def load_weights(network: Network, path: str | os.PathLike[str], key: str = "weights") -> Network:
     """Loads a state dict (``weights_only=True``), all of it or nothing, and returns the network.
 
     Half-precision files are widened to the network's own precision.
@@ -23,6 +23,7 @@ def load_weights(network: Network, path: str | os.PathLike[str]) -> Network:
         network: gets the weights.
         path: any file that `monai_staging.networks.pretrained.read_state_dict` reads; what `torch.compile` and the like
             put before the names is taken off.
+        key: of a config, that names another file.
 
     Raises:
         DataError: no such file, not a state dict, or of another network.
@@ -30,7 +31,7 @@ def load_weights(network: Network, path: str | os.PathLike[str]) -> Network:
     path = Path(path)
     if not path.is_file():
         raise DataError(
-            f"Weights {path}: no such file. Train the network first, or name another file with --weights PATH."
+            f"Weights {path}: no such file. Train the network first, or name another file with --{key} PATH."
         )
     try:
         network.load_state_dict(without_prefix(read_state_dict(path), network))

@@ -6,10 +6,12 @@ A source is a function ``plan(raw, options) -> Plan``; a new one is a module and
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monai_staging.errors import UsageError
+from monai_staging.cohort.sources.archives import packed
+from monai_staging.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from monai_staging.cohort.sources.base import Plan, SourceOptions
@@ -31,7 +33,7 @@ WITH_ANNOTATIONS = frozenset(("lidc-idri", "luna16"))
 
 
 def make_plan(source: str, raw: Path, options: SourceOptions) -> Plan:
-    """What there is to ingest under ``raw``.
+    """What there is to ingest under ``raw``; where that is nothing, archives in it are said to be unpacked first.
 
     Args:
         source: one of :data:`SOURCES`.
@@ -40,10 +42,17 @@ def make_plan(source: str, raw: Path, options: SourceOptions) -> Plan:
 
     Raises:
         UsageError: no such folder, or options that do not fit it.
-        DataError: the clinical table cannot be read.
+        DataError: the clinical table cannot be read, or a file that the source needs is not there.
     """
     if options.annotations is not None and source not in WITH_ANNOTATIONS:
         raise UsageError(f"annotations can be named for {', '.join(sorted(WITH_ANNOTATIONS))} only; got {source}")
     module = importlib.import_module(f"{__name__}.{SOURCES[source][0]}")
-    plan: Plan = module.plan(raw, options)
+    try:
+        plan: Plan = module.plan(raw, options)
+    except DataError as error:
+        if (advice := packed(raw, alone=True)) is None:
+            raise
+        raise DataError(f"{str(error).removesuffix('.')}. {advice}") from error
+    if not plan.jobs and (advice := packed(raw)) is not None:
+        return replace(plan, report=replace(plan.report, notes=(advice, *plan.report.notes)))
     return plan
