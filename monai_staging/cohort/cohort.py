@@ -61,6 +61,11 @@ class Cohort:
         """Every case: training, then validation, then test."""
         return self.training + self.validation + self.test
 
+    @property
+    def phantom(self) -> bool:
+        """Whether it is synthetic, with a truth that no reader had to find."""
+        return self.source == "phantom"
+
     def image_path(self, case: Case) -> Path:
         """Where the case's volume lies."""
         return self.root / case.image

@@ -57,6 +57,7 @@ def case_lesion_figure(
         window=window,
         case_name=study_names(cohort.cases, load_key(cohort.root))[place],
         subtitle=cohort_title(cohort.root),
+        phantom=cohort.phantom,
     )
 
 
@@ -70,6 +71,7 @@ def scan_lesion_figure(
     window: Window = "lung",
     case_name: str = "",
     subtitle: str = "",
+    phantom: bool = False,
 ) -> Path:
     """The five panels of a scan's lesion, of a volume on disk; else as `case_lesion_figure`.
 
@@ -82,6 +84,7 @@ def scan_lesion_figure(
         window: name, or centre and width in HU.
         case_name: name without identity.
         subtitle: what the data is.
+        phantom: whether it is one, and no reader was asked.
 
     Raises:
         UsageError: there is neither lesion nor prediction.
@@ -102,6 +105,7 @@ def scan_lesion_figure(
         window=window,
         case_name=case_name,
         subtitle=subtitle,
+        phantom=phantom,
     )
 
 

@@ -1,4 +1,4 @@
-"""The five-panel picture: scan, reader's box, predicted box, zoom, and the tumour's edge by the Sobel filter."""
+"""The five-panel picture: scan, reader's or true box, predicted box, zoom, the tumour's edge by the Sobel filter."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ EDGE_MARGIN_MM = 2.0
 """Around the box in which the edge is looked for."""
 PANEL_IN = 3.1
 
-READER, PREDICTED, EDGE = "reader's box", "predicted box", "sharpest edge in the box (Sobel)"
-TITLES = ("1  scan", f"2  {READER}", f"3  {PREDICTED}", "4  zoom", "5  edge")
+READER, TRUE, PREDICTED, EDGE = "reader's box", "true box", "predicted box", "sharpest edge in the box (Sobel)"
 LOOKS: Mapping[str, Mapping[str, Any]] = {
-    READER: {"color": colour(2), "linewidth": 1.8, "linestyle": "-"},
+    **dict.fromkeys((READER, TRUE), {"color": colour(2), "linewidth": 1.8, "linestyle": "-"}),
     PREDICTED: {"color": colour(1), "linewidth": 1.8, "linestyle": "--"},
     EDGE: {"color": colour(5), "linewidth": 1.4, "linestyle": "-"},
 }
@@ -58,6 +57,7 @@ def lesion_figure(
     window: Window = "lung",
     case_name: str = "",
     subtitle: str = "",
+    phantom: bool = False,
 ) -> Path:
     """The five panels of one lesion, on one axial slice.
 
@@ -74,14 +74,16 @@ def lesion_figure(
         window: name, or centre and width in HU.
         case_name: name without identity.
         subtitle: what the data is; phantoms are called that.
+        phantom: whether what is called the reader's box here is a phantom's own, and shown as the true one.
 
     Raises:
         UsageError: there is no box, a box has not six corners, array and affine are none, or the slice is outside.
         DataError: a box ends before it begins.
     """
+    given = TRUE if phantom else READER
     boxes = {
         name: check_boxes([list(box)])[0]
-        for name, box in ((READER, reader_mm), (PREDICTED, predicted_mm))
+        for name, box in ((given, reader_mm), (PREDICTED, predicted_mm))
         if box is not None
     }
     if not boxes or any(len(box) != 6 for box in boxes.values()):
@@ -122,18 +124,19 @@ def lesion_figure(
                     panel_height_in / height_in,
                 )
             )
-            for place in range(len(TITLES))
+            for place in range(5)
         ]
-        for axes, title, picture in zip(panels, TITLES, (image, image, image, zoom, zoom), strict=True):
+        titles = ("1  scan", f"2  {given}", f"3  {PREDICTED}", "4  zoom", "5  edge")
+        for axes, title, picture in zip(panels, titles, (image, image, image, zoom, zoom), strict=True):
             draw_plane(axes, axial_plane(picture), *window_range(window))
             axes.set_title(title, loc="left", fontsize=11)
-        for axes, names in ((panels[1], (READER,)), (panels[2], (PREDICTED,)), (panels[3], (READER, PREDICTED))):
+        for axes, names in ((panels[1], (given,)), (panels[2], (PREDICTED,)), (panels[3], (given, PREDICTED))):
             _draw_boxes(axes, names, boxes, cuts)
         if edge is not None:
             draw_lines(panels[4], edge.lines, **LOOKS[EDGE])
         else:
             write_on(panels[4], "no edge found" if inside else "no box on this slice")
-        handles = [Line2D([], [], label=name, **look) for name, look in LOOKS.items()]
+        handles = [Line2D([], [], label=name, **LOOKS[name]) for name in (given, PREDICTED, EDGE)]
         figure.legend(handles=handles, loc="lower left", ncols=3, handlelength=3, borderaxespad=0.3)
     return Path(path)
 
@@ -171,7 +174,8 @@ def _facts(
     """Sizes, overlap, and where the edge runs."""
     facts = [f"{name} {' x '.join(f'{size:.0f}' for size in box[3:] - box[:3])} mm" for name, box in boxes.items()]
     if len(boxes) == 2:
-        facts.append(f"IoU of both {box_pair_iou([boxes[READER]], [boxes[PREDICTED]])[0]:.2f}")
+        one, other = boxes.values()
+        facts.append(f"IoU of both {box_pair_iou([one], [other])[0]:.2f}")
     if inside is not None and edge is not None:
         facts.append(f"edge along {edge.level_hu:.0f} HU inside the {inside}, {edge.gradient_hu_per_mm:.0f} HU/mm")
     return facts

@@ -32,19 +32,21 @@ def slide_figure(
     threshold: float,
     title: str,
     subtitle: str = "",
+    phantom: bool = False,
 ) -> Path:
-    """A slide with what was found, missed and false, the readers' map and the network's.
+    """A slide with what was found, missed and false, the map of the readers' or true points and the network's.
 
     Args:
         path: the PNG to write.
         picture: (H, W, 3) RGB of the whole slide or region.
         probability: (h, w) of the network, 0..1, of the same extent.
-        truth_map: likewise of the readers' points.
+        truth_map: likewise of the points that were to be found.
         marks: ``found``, ``missed`` and ``false`` to (N, 2) places in um.
         width_um: of the picture.
         threshold: of the points' scores.
         title: over all.
         subtitle: beneath it.
+        phantom: whether the slide is one, with true points rather than readers'.
     """
     height_um = width_um * picture.shape[0] / picture.shape[1]
     extent = (0.0, width_um, height_um, 0.0)
@@ -52,7 +54,7 @@ def slide_figure(
         axes = figure.subplots(1, 3)
         axes[0].imshow(picture, extent=extent, interpolation="antialiased")
         for panel, values, name in (
-            (axes[1], truth_map, "readers' points, exp(-a d)"),
+            (axes[1], truth_map, "true points, exp(-a d)" if phantom else "readers' points, exp(-a d)"),
             (axes[2], probability, "network"),
         ):
             image = panel.imshow(values, extent=extent, cmap="magma", vmin=0, vmax=1, interpolation="nearest")

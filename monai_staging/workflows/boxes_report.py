@@ -118,6 +118,7 @@ class BoxReport(BoxCollector):
                     box_mm(one.found, one.slice, volume.affine),
                     case_name=one.case,
                     subtitle=f"{self.data.title()}; {name} of {len(slices)}, IoU {one.iou:.2f}",
+                    phantom=self.data.cohort.phantom,
                 )
             )
         if self.history is not None and self.history.epochs:

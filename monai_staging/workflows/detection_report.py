@@ -73,6 +73,7 @@ class DetectionReport(ScanCollector):
         tracker: a tracking handler that is given metrics and figures, if any.
         printer: where lines for the user go.
         scans: the evaluator's data list, with ``study``, ``image`` and ``lesions``; without, no lesion is drawn.
+        phantom: whether the data is, with a truth that no reader found: pictures say so.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class DetectionReport(ScanCollector):
         tracker: Any = None,
         printer: Callable[[str], None] = print,
         scans: Sequence[Mapping[str, Any]] = (),
+        phantom: bool = False,
     ) -> None:
         super().__init__()
         self.truth = truth
@@ -96,6 +98,7 @@ class DetectionReport(ScanCollector):
         self.seed, self.resamples = seed, resamples
         self.figures = figures
         self.title = title
+        self.phantom = phantom
         self.tracker = tracker
         self.printer = printer
         self.result: DetectionEvaluation | None = None
@@ -137,6 +140,7 @@ class DetectionReport(ScanCollector):
                     z_mm=_shared_z_mm(float(center[2]), example.found_mm, self.truth.boxes.corners[example.row]),
                     case_name=scan["study"],
                     subtitle=f"{self.title}; {example.text}",
+                    phantom=self.phantom,
                 )
             )
         return paths

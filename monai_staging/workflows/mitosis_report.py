@@ -43,6 +43,7 @@ class MitosisReport(PointCollector):
         figures: whether they are drawn.
         tracker: a tracking handler that is given metrics and figures, if any.
         printer: where lines for the user go.
+        phantom: whether the data is, with a truth that no reader found: pictures say so.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class MitosisReport(PointCollector):
         figures: bool = True,
         tracker: Any = None,
         printer: Callable[[str], None] = print,
+        phantom: bool = False,
     ) -> None:
         super().__init__(slides)
         self.output_dir = Path(output_dir)
         self.threshold_file = Path(threshold_file)
         self.regions = regions
         self.title = title
+        self.phantom = phantom
         self.seed = seed
         self.resamples = resamples
         self.figures = figures
@@ -143,6 +146,7 @@ class MitosisReport(PointCollector):
                     threshold=threshold,
                     title=f"{name} of {len(self.slides)} slides by F1: {slide.name}",
                     subtitle=self.title,
+                    phantom=self.phantom,
                 )
             )
         return paths

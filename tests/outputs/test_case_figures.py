@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,12 @@ def test_a_phantom_is_called_that_and_nobody_is_named(
     tmp_path: Path, cohort: Cohort, asked: list[dict[str, Any]]
 ) -> None:
     path = case_lesion_figure(tmp_path / "a.png", cohort, cohort.training[0], [-4, 9, -54, 4, 19, -46])
-    assert asked[0]["subtitle"] == "phantoms (synthetic CT)"
+    assert asked[0]["subtitle"] == "phantoms (synthetic CT)" and asked[0]["phantom"]
     assert asked[0]["case_name"].startswith("case-") and "Muster" not in str(asked[0])
     assert "Muster" not in path.read_bytes().decode("latin-1")
     assert set(Image.open(path).info) <= {"Software", "dpi"}
+    case_lesion_figure(tmp_path / "b.png", replace(cohort, source="folder"), cohort.training[0], None)
+    assert not asked[1]["phantom"]
 
 
 def test_the_reader_s_box_on_the_slice_is_shown_and_the_lesion_s_cut_elsewhere(

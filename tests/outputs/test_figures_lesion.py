@@ -14,7 +14,7 @@ from PIL import Image
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.outputs.figures import DPI
-from monai_staging.outputs.figures_lesion import EDGE, LOOKS, PREDICTED, READER, lesion_figure
+from monai_staging.outputs.figures_lesion import EDGE, LOOKS, PREDICTED, READER, TRUE, lesion_figure
 
 TUMOUR = np.array([30.0, 15.0, -100.0])
 RADIUS = 14.0
@@ -118,6 +118,22 @@ def test_another_orientation_gives_the_same_picture(tmp_path: Path, flips: str, 
     assert np.abs(pixels(first) - pixels(other)).max() < 0.02
 
 
+def test_a_phantom_s_box_is_the_true_one_and_no_reader_s(tmp_path: Path, figures: list[Figure]) -> None:
+    array, affine = chest()
+    path = lesion_figure(tmp_path / "a.png", array, affine, READER_BOX, PREDICTED_BOX, phantom=True)
+    away = [*PREDICTED_BOX[:2], 50, *PREDICTED_BOX[3:5], 60]
+    lesion_figure(tmp_path / "b.png", array, affine, None, PREDICTED_BOX, phantom=True)
+    lesion_figure(tmp_path / "c.png", array, affine, READER_BOX, away, phantom=True)
+    said = texts(figures[0])
+    assert TRUE in said and "2  true box" in said and "true box 28 x 28 x 28 mm" in next(t for t in said if "IoU" in t)
+    assert "no true box" in texts(figures[1])
+    assert not any("reader" in text for figure in figures for text in texts(figure))
+    # Nothing else is another.
+    real = pixels(lesion_figure(tmp_path / "d.png", array, affine, READER_BOX, PREDICTED_BOX))
+    top = slice(0, int(0.7 * len(real)))
+    assert LOOKS[TRUE] == LOOKS[READER] and (np.abs(pixels(path)[top] - real[top]).max(axis=-1) > 0.1).mean() < 0.01
+
+
 def test_it_says_what_is_seen(tmp_path: Path, figures: list[Figure]) -> None:
     array, affine = chest()
     lesion_figure(
@@ -138,7 +154,8 @@ def test_it_says_what_is_seen(tmp_path: Path, figures: list[Figure]) -> None:
     facts = next(text for text in said if "IoU" in text)
     assert f"IoU of both {shared / (2 * 28**3 - shared):.2f}" in facts
     assert "reader's box 28 x 28 x 28 mm" in facts and "inside the reader's box" in facts
-    assert {"R", "L", "A", "P", "50 mm", *LOOKS} <= set(said) or {"R", "L", "A", "P", "20 mm", *LOOKS} <= set(said)
+    shown = {"R", "L", "A", "P", READER, PREDICTED, EDGE}
+    assert shown | {"50 mm"} <= set(said) or shown | {"20 mm"} <= set(said)
     for mark in "RLAP":
         assert said.count(mark) == 5
     assert [axes.get_title(loc="left") for axes in figures[0].axes] == [
