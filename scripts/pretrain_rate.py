@@ -18,7 +18,8 @@ from monai.transforms import Compose, EnsureTyped, RandAffined, Resized, ScaleIn
 
 from monai_staging.cohort.image_sets import read_public_set
 from monai_staging.networks.backbones import build_backbone
-from monai_staging.workflows.pretrain import PretrainPrepareBatch, build_task
+from monai_staging.workflows.pretrain import build_task
+from monai_staging.workflows.pretrain_batch import PretrainPrepareBatch
 from monai_staging.workflows.pretrain_data import ImageBatches, load_data
 from monai_staging.workflows.pretrain_patches import PatchSettings
 

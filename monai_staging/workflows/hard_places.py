@@ -17,7 +17,7 @@ from torch.nn import functional
 from monai_staging.errors import UsageError
 from monai_staging.progress import progress
 from monai_staging.workflows.chest import ChestScans
-from monai_staging.workflows.chest_data import ChestPatches, lesion_share_of, some_points
+from monai_staging.workflows.chest_patches import ChestPatches, lesion_share_of, some_points
 from monai_staging.workflows.hard_negatives import round_starts
 from monai_staging.workflows.window_inferer import BoundedWindowInferer
 
@@ -35,9 +35,9 @@ class HardPlaces:
     """Before each round of a training but the first looks for false parts in whole training scans.
 
     Random places seldom show a network what it takes for a tumour: most of a chest is easy. What it outlines in scans
-    that it learns from, and is no lesion, is where :class:`~monai_staging.workflows.chest_data.ChestPatches` draws its
-    ``hard_fraction`` from then on; each part is as likely as the others of its scan, however small. It has a state for
-    a checkpoint.
+    that it learns from, and is no lesion, is where :class:`~monai_staging.workflows.chest_patches.ChestPatches` draws
+    its ``hard_fraction`` from then on; each part is as likely as the others of its scan, however small. It has a state
+    for a checkpoint.
 
     Args:
         patches: of the training.

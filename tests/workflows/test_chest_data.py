@@ -18,8 +18,9 @@ from monai_staging.cohort.volume import Volume, read_mask, read_volume, write_ma
 from monai_staging.errors import DataError, UsageError
 from monai_staging.tnm.categories import categories
 from monai_staging.transforms.chest_view import ChestViews
-from monai_staging.workflows import chest_data
-from monai_staging.workflows.chest_data import ChestPatches, chest_cases
+from monai_staging.workflows import chest_patches
+from monai_staging.workflows.chest_data import chest_cases
+from monai_staging.workflows.chest_patches import ChestPatches
 from monai_staging.workflows.hard_places import POINTS, HardPlaces
 from monai_staging.workflows.window_inferer import BoundedWindowInferer
 
@@ -155,7 +156,7 @@ def test_lungs_are_looked_for_once(cohort: Path, tmp_path: Path, monkeypatch: py
     files[0].write_bytes(b"damaged")  # and made again
     looked = []
     monkeypatch.setattr(
-        chest_data, "lung_bound", lambda *args, own=chest_data.lung_bound: looked.append(1) or own(*args)
+        chest_patches, "lung_bound", lambda *args, own=chest_patches.lung_bound: looked.append(1) or own(*args)
     )
     again = ChestPatches(cases, VIEWS, SIZE, cache=tmp_path).places
     assert len(looked) == 1

@@ -123,6 +123,11 @@ def test_lesions_that_were_found_and_missed_are_drawn_without_a_name(
     report = DetectionReport(DetectionTruth.of(scans), tmp_path / "out", scans=scans, **settings)
     evaluate(scans, report)
     assert report.result is not None
+    assert not any(one["phantom"] for one in asked)
+    drawn = DetectionReport(DetectionTruth.of(scans), tmp_path / "drawn", scans=scans, phantom=True, **settings)
+    evaluate(scans, drawn)
+    assert len(asked) == 6 and all(one["phantom"] for one in asked[3:])
+    del asked[3:]
     names = [path.name for path in report.result.figures]
     assert names == ["froc.png", "lesion_1.png", "lesion_2.png", "lesion_3.png"]
     assert all(path.is_file() and f"  {path}" in printed for path in report.result.figures)

@@ -14,7 +14,8 @@ from monai_staging.errors import UsageError
 from monai_staging.networks.backbones import build_backbone
 from monai_staging.tracking.identity import run_identity
 from monai_staging.workflows.history import History
-from monai_staging.workflows.pretrain import TASKS, Contrastive, PretrainPrepareBatch, build_task
+from monai_staging.workflows.pretrain import TASKS, Contrastive, build_task
+from monai_staging.workflows.pretrain_batch import PretrainPrepareBatch
 from monai_staging.workflows.pretrain_report import PretrainCollector
 
 SETTINGS = ConfigParser.load_config_file(str(Path(__file__).parents[2] / "bundles" / "pretrain" / "train.json"))[
