@@ -92,7 +92,8 @@ class SectorNetworks(nn.Module):
         slices = images.flatten(0, 1)
         height = _whole(images) if height is None else height
         sector = (height.flatten() * self.sectors).long().clamp(0, self.sectors - 1)
-        logits = slices.new_zeros(len(slices), self.classes, dtype=torch.float32)
+        # Not len(): a traced network would keep the example's.
+        logits = slices.new_zeros(slices.shape[0], self.classes, dtype=torch.float32)
         shared = self._features(self.backbones[0], slices) if self.frozen else None
         for index in sector.unique().tolist():
             own = sector == index

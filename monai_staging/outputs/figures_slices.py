@@ -58,7 +58,7 @@ def montage_figure(
     study: StudyScores,
     *,
     nodules: Sequence[KnownNodule] | None = None,
-    whose: str = "readers'",
+    phantom: bool = False,
     shown: int = 8,
     window: Window = "lung",
     subtitle: str = "",
@@ -74,7 +74,7 @@ def montage_figure(
         affine: (4, 4), index to RAS mm.
         study: scores.
         nodules: what is known; ``None`` where nothing is.
-        whose: whose boxes they are.
+        phantom: whether it is one, with true nodules rather than readers'.
         shown: how many slices, at most.
         window: name, or centre and width in HU.
         subtitle: what the data is.
@@ -115,6 +115,7 @@ def montage_figure(
         told = f"{window_text(window)}; seen from the feet"
         if np.isfinite(study.peaks_mm).all():
             told += f"; dashed circle: a nodule is suspected here ({SUSPECTED:g} or more)"
+        whose = "true" if phantom else "readers'"
         if nodules is not None:
             told += f"; box: {whose} nodule (thick: malignant)" if nodules else f"; {whose} nodules: none"
         figure.suptitle("\n".join([*lines_told, told]), fontsize=9.5, x=0.01, ha="left")

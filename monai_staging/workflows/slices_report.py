@@ -140,5 +140,6 @@ class SliceReport(SliceCollector):
             volume.affine,
             self.studies[place],
             nodules=known if self.known or known else None,
+            phantom=self.data.cohort.phantom,
             subtitle=title,
         )

@@ -20,6 +20,7 @@ from monai_staging.cohort.nodules.phantom import write_phantom_nodules
 from monai_staging.histology.phantom import HistologyConfig, default_slides
 from monai_staging.networks.pretrained import write_checkpoint
 from monai_staging.transforms.nodule_features import FEATURES
+from monai_staging.workflows.patients_data import MEASURED
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 Check = Callable[..., ConfigWorkflow]
@@ -63,6 +64,11 @@ class Run:
         return "-".join([self.bundle, *self.configs])
 
 
+SECTORS = {**BACKBONE, "size": 64, "frozen": False}
+PATIENTS = {
+    **{"width": 0.125, "size": 16, "spacing_mm": 3.0, "most": 3, "limit": 4},
+    "detector_keys": {"spacing_mm": [3.0, 3.0, 4.0], "most": 20},
+}
 TASKS = ("digits", "restoration", "autoencoder", "contrastive")
 RUNS = [
     *(Run("staging", (name,), keys=BACKBONE) for name in ("train", "evaluate", "inference")),
@@ -77,6 +83,7 @@ RUNS = [
     *(Run("segmentation", (name,), keys={"width": 0.5}) for name in ("chest", "chest_evaluate", "chest_inference")),
     *(Run("malignancy", (name,), "nodules", BACKBONE) for name in ("train", "evaluate")),
     *(Run("malignancy", ("train", name), "nodules", BACKBONE) for name in ("final", "phantom")),
+    *(Run("malignancy", (name,), "screening_cohort", PATIENTS) for name in ("patients", "patients_evaluate")),
     *(Run("mitosis", (name,), "slides", MAP) for name in ("train", "evaluate")),
     Run("mitosis", ("inference",), "slide_files", {**MAP, "slide_microns_per_pixel": 0.25}),
     Run("mitosis", ("train", "faithful"), "slides", TILES),
@@ -84,7 +91,7 @@ RUNS = [
     Run("mitosis", ("train", "two_stage", "two_stage_train"), "slides", {**MAP, "judge_width": 0.25}),
     Run("mitosis", ("evaluate", "two_stage"), "slides", {**MAP, "judge_width": 0.25}),
     *(Run("slices", (name,), "screening_cohort", SLICES) for name in ("train", "evaluate", "inference")),
-    Run("slices", ("train", "faithful"), "screening_cohort", {**BACKBONE, "size": 64, "frozen": False}),
+    Run("slices", ("train", "faithful"), "screening_cohort", SECTORS),
     *(Run("pretrain", (name,), keys={**BACKBONE, "task": task}) for name in ("train", "evaluate") for task in TASKS),
 ]
 
@@ -136,10 +143,22 @@ NETWORKS = [
         (32, 32),
         more={"features": torch.full((1, len(FEATURES)), torch.nan)},
     ),
+    Network(
+        Run("malignancy", ("patients_evaluate",), "screening_cohort", PATIENTS),
+        "patients_data_format",
+        (2, 16, 16, 16),
+        more={"mask": torch.ones(1, 5, dtype=torch.bool), "measured": torch.zeros(1, 5, len(MEASURED))},
+    ),
     Network(Run("mitosis", ("inference",), "slide_files", MAP), FORMAT, (96, 96)),
     Network(Run("mitosis", ("inference", "two_stage"), "slide_files", {**MAP, "judge_width": 0.25}), FORMAT, (96, 96)),
     Network(Run("mitosis", ("train", "faithful"), "slides", TILES), "tiles_data_format", (64, 64)),
     Network(Run("slices", ("inference",), "screening_cohort", SLICES), FORMAT, (2, 64, 64)),
+    Network(
+        Run("slices", ("train", "faithful"), "screening_cohort", SECTORS),
+        "sectors_data_format",
+        (1, 64, 64),
+        {"frozen": False},
+    ),
     *(
         Network(
             Run("pretrain", ("evaluate",), keys=BACKBONE),
