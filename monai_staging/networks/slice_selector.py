@@ -123,6 +123,7 @@ class SliceSelector(nn.Module):
         features: of the map and of a slice.
         context: ``recurrent`` (a gated recurrence in both directions), ``attention`` (a transformer's layer) or
             ``none``.
+        dropout: of a slice's features, before the context and after it.
         weights: where the backbone's weights come from, see :func:`monai_staging.networks.pretrained.load_pretrained`.
 
     Raises:
@@ -141,6 +142,7 @@ class SliceSelector(nn.Module):
         width: float = 0.3125,
         features: int = 64,
         context: str = "recurrent",
+        dropout: float = 0.2,
         weights: str | None = None,
     ) -> None:
         super().__init__()
@@ -165,6 +167,7 @@ class SliceSelector(nn.Module):
             self.context = nn.TransformerEncoderLayer(
                 features, self.HEADS, 2 * features, dropout=0.1, activation="gelu", batch_first=True, norm_first=True
             )
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(features, classes)
 
     def forward(self, images: Tensor, height: Tensor | None = None, details: bool = False) -> Tensor | SliceOutput:
@@ -189,7 +192,7 @@ class SliceSelector(nn.Module):
             height = _whole(images) if height is None else height
             # From -2 to 2, about the spread of the features.
             tokens = self.norm(tokens + self.place(4 * height[..., None].float() - 2))
-            logits = self.head(self._joined(tokens))
+            logits = self.head(self.dropout(self._joined(self.dropout(tokens))))
         return SliceOutput(logits, cells.reshape(shape)) if details else logits
 
     def _joined(self, tokens: Tensor) -> Tensor:
