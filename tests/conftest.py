@@ -1,11 +1,16 @@
-"""What several test modules share: threads, the real data beside the project, and its archives unpacked once."""
+"""What several test modules share: threads, real data beside the project, tools beside Python, written CT series."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -15,7 +20,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(_name, "1")
 
+import numpy as np
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 # A loaded machine is no reason to fail.
 settings.register_profile("project", deadline=None)
@@ -23,6 +32,7 @@ settings.load_profile("project")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MISSING = "real data missing"
+NO_TOOL = "tool missing"
 
 
 @pytest.fixture(scope="session")
@@ -99,16 +109,120 @@ def screening_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
 
 
+@pytest.fixture(scope="session")
+def tool() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command-line tool from beside Python or the path; skips where it is not installed."""
+
+    def run(name: str, *arguments: object, package: str) -> subprocess.CompletedProcess[str]:
+        beside = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+        path = shutil.which(name, path=beside)
+        if path is None:
+            pytest.skip(f"{NO_TOOL}: {name} ({package})")
+        return subprocess.run([path, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def dciodvfy_errors(tool: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[[Path], list[str]]:
+    """What an independent validator finds wrong with a DICOM file: its lines that say ``Error``."""
+
+    def errors(path: Path) -> list[str]:
+        done = tool("dciodvfy", "-new", path, package="Debian: dicom3tools")
+        lines = (done.stdout + done.stderr).splitlines()
+        assert lines, "dciodvfy names the object at least"
+        return [line for line in lines if line.startswith("Error")]
+
+    return errors
+
+
+Edit = Callable[[int, "Dataset"], None]
+
+
+@dataclass(frozen=True)
+class WrittenSeries:
+    """What `write_ct` wrote: files and HU (slice, row, column) in order along the normal, and the affine to RAS."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    hu: np.ndarray
+    affine: np.ndarray
+
+
+def ct_slice(position: Sequence[float], stored: np.ndarray, *, uid: str) -> Dataset:
+    """One slice's data set, with the identity of series ``uid``."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CTImageStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
+    ds.Modality = "CT"
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    ds.PatientID = "LUNG1-001"
+    ds.PatientSex = "F"
+    ds.StudyInstanceUID = f"{uid}.1"
+    ds.SeriesInstanceUID = uid
+    ds.FrameOfReferenceUID = f"{uid}.2"
+    ds.ImagePositionPatient = [float(f"{value:.6f}") for value in position]
+    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    ds.PixelSpacing = [0.7, 0.8]
+    ds.Rows, ds.Columns = stored.shape
+    ds.SamplesPerPixel = 1
+    ds.PhotometricInterpretation = "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
+    ds.PixelRepresentation = 0
+    ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType = 1, -1024, "HU"
+    ds.PixelData = stored.astype("<u2").tobytes()
+    return ds
+
+
+@pytest.fixture
+def write_ct(tmp_path: Path) -> Callable[..., WrittenSeries]:
+    """Writes a series of transverse slices; ``edit(k, dataset)`` may change slice k before it is saved."""
+
+    def write(
+        edit: Edit | None = None,
+        *,
+        folder: str = "series",
+        count: int = 6,
+        shape: tuple[int, int] = (6, 7),
+        step: float = 3.0,
+        start: float = -212.0,
+        uid: str = "1.2.826.0.1.3680043.10.1",
+    ) -> WrittenSeries:
+        target = tmp_path / folder
+        target.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(7)
+        stored = rng.integers(0, 4096, (count, *shape))
+        files = []
+        for k in range(count):
+            ds = ct_slice((-10.0, -20.0, start + k * step), stored[k], uid=uid)
+            if edit is not None:
+                edit(k, ds)
+            # Names run against the positions, and have no suffix: they must not matter.
+            files.append(target / f"IM{count - k:04d}")
+            ds.save_as(files[-1], enforce_file_format=True)
+        affine = np.diag([-0.8, -0.7, step, 1.0])
+        affine[:3, 3] = 10.0, 20.0, start
+        return WrittenSeries(target, tuple(files), (stored - 1024).astype(np.int16), affine)
+
+    return write
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """Says loudly which tests did not run for want of the real data."""
-    skipped = [
-        report
-        for report in terminalreporter.stats.get("skipped", [])
-        if MISSING in str(getattr(report, "longrepr", ""))
-    ]
-    if skipped:
-        terminalreporter.section("not tested: real data missing", yellow=True, bold=True)
+    """Says loudly which tests did not run for want of the real data, or of a tool."""
+    for missing in (MISSING, NO_TOOL):
+        skipped = [
+            report
+            for report in terminalreporter.stats.get("skipped", [])
+            if missing in str(getattr(report, "longrepr", ""))
+        ]
+        if skipped:
+            terminalreporter.section(f"not tested: {missing}", yellow=True, bold=True)
         for report in skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             terminalreporter.line(f"{report.nodeid}: {reason.removeprefix('Skipped: ')}", yellow=True)

@@ -6,34 +6,25 @@ than encoding each file.
 
 from __future__ import annotations
 
-import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import CTImageStorage
 
+from monai_staging.cohort.dicom.objects import encode, make_uid, new_file
 from monai_staging.cohort.phantom.canvas import Canvas
 from monai_staging.errors import DataError
 
 INTERCEPT = -1024
 DATE, TIME = "20200102", "101500"
-IMPLEMENTATION_UID = "2.25.151867403910427180264539301826410573921"
-_TEN = 10**38
 # Stand-ins in the encoded header, each as long as what replaces it.
 MARKS = {
     "instance": "000000000009", "x": "-911111.12345678", "y": "-922222.12345678", "z": "-933333.12345678",
     "location": "-944444.12345678",
 }  # fmt: skip
-
-
-def make_uid(*parts: object) -> str:
-    """A UID under the 2.25 root that follows from ``parts``; always 44 characters."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return f"2.25.{_TEN + int.from_bytes(digest[:20], 'big') % (2 * _TEN)}"
 
 
 @dataclass(frozen=True)
@@ -84,26 +75,6 @@ def describe(dataset: Dataset, identity: Identity, modality: str, what: str, num
     }  # fmt: skip
     for name, value in values.items():
         setattr(dataset, name, value)
-
-
-def new_file(sop_class: str, sop_instance: str) -> FileDataset:
-    """An empty dataset with file meta information (Explicit VR Little Endian)."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(sop_class)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID = sop_class
-    dataset.SOPInstanceUID = sop_instance
-    return dataset
-
-
-def encode(dataset: FileDataset) -> bytes:
-    """The dataset as the bytes of a file."""
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def _number(value: float) -> str:

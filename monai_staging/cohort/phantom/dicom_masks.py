@@ -10,24 +10,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import CTImageStorage, RTStructureSetStorage, SegmentationStorage
-from skimage.measure import find_contours
 
-from monai_staging.cohort.phantom.dicom_ct import DATE, TIME, CTWriter, describe, encode, new_file
+from monai_staging.cohort.dicom.objects import code_item, encode, new_file, reference_item
+from monai_staging.cohort.dicom.structures import Contour, ImageSeries, Structure, add_structures, contours_of
+from monai_staging.cohort.phantom.dicom_ct import DATE, TIME, CTWriter, describe
 
 LesionName = tuple[int, str]  # label and name
-COLOURS = ((255, 80, 80), (80, 200, 120), (80, 140, 255), (240, 200, 60), (200, 90, 220), (90, 210, 220))
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
-    return item
-
-
-def _reference(sop_class: str, sop_instance: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_instance
-    return item
 
 
 def _slices(ct: CTWriter, label: int) -> list[tuple[int, NDArray[np.bool_]]]:
@@ -47,9 +35,9 @@ def _segment(number: int, name: str) -> Dataset:
     item.SegmentNumber, item.SegmentLabel = number, name
     item.SegmentAlgorithmType = "MANUAL"
     item.SegmentedPropertyCategoryCodeSequence = DicomSequence(
-        [_code("49755003", "SCT", "Morphologically Abnormal Structure")]
+        [code_item("49755003", "SCT", "Morphologically Abnormal Structure")]
     )
-    item.SegmentedPropertyTypeCodeSequence = DicomSequence([_code("108369006", "SCT", "Neoplasm")])
+    item.SegmentedPropertyTypeCodeSequence = DicomSequence([code_item("108369006", "SCT", "Neoplasm")])
     return item
 
 
@@ -98,7 +86,7 @@ def write_seg(path: Path, lesions: Sequence[LesionName], ct: CTWriter) -> None:
     dataset.PerFrameFunctionalGroupsSequence = DicomSequence(groups)
     series = Dataset()
     series.SeriesInstanceUID = identity.series_uid
-    series.ReferencedInstanceSequence = DicomSequence([_reference(CTImageStorage, ct.uid(k)) for k in sorted(used)])
+    series.ReferencedInstanceSequence = DicomSequence([reference_item(CTImageStorage, ct.uid(k)) for k in sorted(used)])
     dataset.ReferencedSeriesSequence = DicomSequence([series])
     bits = np.packbits(np.concatenate(frames), bitorder="little").tobytes()
     dataset.PixelData = bits + b"\0" * (len(bits) % 2)
@@ -132,30 +120,18 @@ def _frame(ct: CTWriter, label: int, k: int) -> Dataset:
     content.DimensionIndexValues = [label, k + 1]
     position.ImagePositionPatient = [f"{v:.6f}" for v in (canvas.origin[0], canvas.origin[1], canvas.z_mm(k))]
     segment.ReferencedSegmentNumber = label
-    source = _reference(CTImageStorage, ct.uid(k))
+    source = reference_item(CTImageStorage, ct.uid(k))
     source.PurposeOfReferenceCodeSequence = DicomSequence(
-        [_code("121322", "DCM", "Source image for image processing operation")]
+        [code_item("121322", "DCM", "Source image for image processing operation")]
     )
     source.SpatialLocationsPreserved = "YES"
     derivation.SourceImageSequence = DicomSequence([source])
-    derivation.DerivationCodeSequence = DicomSequence([_code("113076", "DCM", "Segmentation")])
+    derivation.DerivationCodeSequence = DicomSequence([code_item("113076", "DCM", "Segmentation")])
     group.FrameContentSequence = DicomSequence([content])
     group.PlanePositionSequence = DicomSequence([position])
     group.SegmentIdentificationSequence = DicomSequence([segment])
     group.DerivationImageSequence = DicomSequence([derivation])
     return group
-
-
-def contours_of(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    """Closed outlines (N, 2) as (column, row) of a slice's mask, half way between pixel centres inside and outside.
-
-    A pixel belongs to the mask exactly where its centre is inside an odd number of outlines.
-    """
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    r0, c0 = rows[0] - 1, columns[0] - 1
-    part = np.pad(mask[r0 + 1 : rows[-1] + 1, c0 + 1 : columns[-1] + 1].astype(np.float32), 1)
-    lines = find_contours(part, 0.5)
-    return [line[:-1, ::-1] + (c0, r0) for line in lines]
 
 
 def write_rtstruct(path: Path, lesions: Sequence[LesionName], ct: CTWriter) -> None:
@@ -167,47 +143,21 @@ def write_rtstruct(path: Path, lesions: Sequence[LesionName], ct: CTWriter) -> N
     dataset.SeriesDescription = "Lesions"
     dataset.OperatorsName = ""
     dataset.InstanceNumber = "1"
-    dataset.StructureSetLabel, dataset.StructureSetDate, dataset.StructureSetTime = "LESIONS", DATE, TIME
-    dataset.ApprovalStatus = "UNAPPROVED"
-    series, study, frame = Dataset(), Dataset(), Dataset()
-    series.SeriesInstanceUID = identity.series_uid
-    series.ContourImageSequence = DicomSequence([_reference(CTImageStorage, ct.uid(k)) for k in range(canvas.shape[0])])
-    study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = "1.2.840.10008.3.1.2.3.1", identity.study_uid
-    study.RTReferencedSeriesSequence = DicomSequence([series])
-    frame.FrameOfReferenceUID = identity.frame_uid
-    frame.RTReferencedStudySequence = DicomSequence([study])
-    dataset.ReferencedFrameOfReferenceSequence = DicomSequence([frame])
-    rois, outlines, observations = [], [], []
-    for label, name in lesions:
-        roi, outline, observation = Dataset(), Dataset(), Dataset()
-        roi.ROINumber, roi.ReferencedFrameOfReferenceUID = str(label), identity.frame_uid
-        roi.ROIName, roi.ROIGenerationAlgorithm = name, "MANUAL"
-        outline.ROIDisplayColor = list(COLOURS[label % len(COLOURS)])
-        outline.ReferencedROINumber = str(label)
-        outline.ContourSequence = DicomSequence(_contours(ct, label))
-        observation.ObservationNumber, observation.ReferencedROINumber = str(label), str(label)
-        observation.RTROIInterpretedType, observation.ROIInterpreter = "GTV", ""
-        rois.append(roi)
-        outlines.append(outline)
-        observations.append(observation)
-    dataset.StructureSetROISequence = DicomSequence(rois)
-    dataset.ROIContourSequence = DicomSequence(outlines)
-    dataset.RTROIObservationsSequence = DicomSequence(observations)
+    dataset.StructureSetDate, dataset.StructureSetTime = DATE, TIME
+    images = [(CTImageStorage, ct.uid(k)) for k in range(canvas.shape[0])]
+    drawn_on = ImageSeries(identity.study_uid, identity.series_uid, identity.frame_uid, images)
+    structures = [Structure(label, name, "MANUAL", _contours(ct, label)) for label, name in lesions]
+    add_structures(dataset, "LESIONS", drawn_on, structures)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode(dataset))
 
 
-def _contours(ct: CTWriter, label: int) -> list[Dataset]:
+def _contours(ct: CTWriter, label: int) -> list[Contour]:
     canvas = ct.canvas
-    spacing = canvas.scanner.spacing_mm
-    items = []
+    found = []
     for k, mask in _slices(ct, label):
-        z = f"{canvas.z_mm(k):.4f}"
         for line in contours_of(mask):
-            item = Dataset()
-            item.ContourImageSequence = DicomSequence([_reference(CTImageStorage, ct.uid(k))])
-            item.ContourGeometricType, item.NumberOfContourPoints = "CLOSED_PLANAR", str(len(line))
-            xy = line * spacing + canvas.origin[:2]
-            item.ContourData = [text for x, y in xy for text in (f"{x:.4f}", f"{y:.4f}", z)]
-            items.append(item)
-    return items
+            xy = line * canvas.scanner.spacing_mm + canvas.origin[:2]
+            points = np.column_stack([xy, np.full(len(xy), canvas.z_mm(k))])
+            found.append(Contour(points, (CTImageStorage, ct.uid(k))))
+    return found
