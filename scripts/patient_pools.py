@@ -36,10 +36,11 @@ def main() -> None:
     with PoolExperiment("patient pools", known.dataset_dir, known.output_dir, settings, known.workers) as experiment:
         results = experiment.run(pool_arms(known.pools, seeds))
         pools = {pool: joined([results[f"{pool} seed {seed}"] for seed in seeds]) for pool in known.pools}
+        told = f"means of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
         table, document = pool_tables(pools, seed=known.seed, n_boot=known.resamples)
         text = "\n".join(
             [
-                f"{cohort_title(experiment.dataset_dir, 'test')}; means of seeds {', '.join(map(str, seeds))}",
+                f"{cohort_title(experiment.dataset_dir, 'test')}; {told}",
                 "",
                 table,
                 "",
