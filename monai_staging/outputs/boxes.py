@@ -14,7 +14,7 @@ from monai_staging.errors import DataError
 from monai_staging.files import atomic_path
 from monai_staging.metrics.intervals import Estimate, FloatArray
 from monai_staging.metrics.segmentation import mean_estimate
-from monai_staging.outputs.table import text_table, write_metrics
+from monai_staging.outputs.table import read_rows, text_table, write_metrics
 
 THRESHOLDS = (0.5, 0.7)
 """IoU from which a slice counts as found."""
@@ -157,14 +157,7 @@ def read_slices(path: str | os.PathLike[str]) -> list[SliceScore]:
     Raises:
         DataError: the file is missing or of another kind.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    missing = set(_COLUMNS) - set(rows[0] if rows else ())
-    if missing:
-        raise DataError(f"{path}: not of boxes on slices; lacks {', '.join(sorted(missing))}")
+    rows = read_rows(path, _COLUMNS, "boxes on slices")
     return [
         SliceScore(
             row["case"],

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from monai_staging.errors import DataError
 from monai_staging.files import atomic_path
 from monai_staging.metrics.intervals import Estimate
 from monai_staging.metrics.slices import TOP, StudyScores
-from monai_staging.outputs.table import text_table
+from monai_staging.outputs.table import read_rows, text_table
 
 COLUMNS = (
     *(
@@ -70,14 +69,7 @@ def read_ranked_slices(path: str | os.PathLike[str], classes: Sequence[str]) -> 
     Raises:
         DataError: the file is missing or of another kind.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    missing = set(COLUMNS[:-1]) - set(rows[0] if rows else ())
-    if missing:
-        raise DataError(f"{path}: not of ranked slices; lacks {', '.join(sorted(missing))}")
+    rows = read_rows(path, COLUMNS[:-1], "ranked slices")
     numbers = {name: number for number, name in enumerate(classes)}
     studies = []
     for case in dict.fromkeys(row["case"] for row in rows):

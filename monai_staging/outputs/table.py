@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from monai_staging.errors import DataError
 from monai_staging.files import write_json_atomic
 from monai_staging.metrics.intervals import Estimate
 from monai_staging.metrics.levels import LEVEL_TITLES, LEVELS
@@ -77,3 +79,24 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _cell(estimate: Estimate | None) -> str:
     return "-" if estimate is None else estimate.text()
+
+
+def read_rows(path: str | os.PathLike[str], columns: Iterable[str], what: str) -> list[dict[str, str]]:
+    """The rows of a CSV that an evaluation wrote.
+
+    Args:
+        path: the file.
+        columns: that it must have.
+        what: it is of, for the message.
+
+    Raises:
+        DataError: the file is missing or of another kind.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if missing := set(columns) - set(rows[0] if rows else ()):
+        raise DataError(f"{path}: not of {what}; lacks {', '.join(sorted(missing))}")
+    return rows

@@ -113,7 +113,6 @@ class SliceStudies:
         self.classes = torch.from_numpy(np.stack([study.classes for study in self.studies]))
         ends = np.cumsum([0, *(len(own) for own in chosen.values())])
         self.parts = {name: range(a, b) for name, a, b in zip(chosen, ends[:-1], ends[1:], strict=True)}
-        self._parts = names
 
     @property
     def channels(self) -> int:
@@ -145,9 +144,9 @@ class SliceStudies:
         first = [min(max(0, place - length // 2), total - length) for place in range(total)]
         return StretchedSlices(self, [(study, start) for study in self._of(part) for start in first], length)
 
-    def title(self, part: str | None = None) -> str:
-        """What the studies are, for tables and figures."""
-        return cohort_title(self.cohort.root, part or self._parts)
+    def title(self, part: str | Sequence[str]) -> str:
+        """What the studies of one or several parts are, for tables and figures."""
+        return cohort_title(self.cohort.root, part)
 
     def volume(self, study: int) -> Volume:
         """A study's volume."""

@@ -72,8 +72,7 @@ class SliceReport(SliceCollector):
         """Evaluates, writes and prints."""
         self.output_dir.mkdir(parents=True, exist_ok=True)
         files = [write_ranked_slices(self.output_dir / "slices.csv", self.studies, CLASSES, self.known)]
-        part = [name for name, own in self.data.parts.items() if self._numbers[0] in own][0]
-        title = self.data.title(part if len(self.data.parts) > 1 else None)
+        title = self.data.title([name for name, own in self.data.parts.items() if set(own) & set(self._numbers)])
         if self.known:
             super().complete(engine)
             self.metrics = slice_metrics(self.studies, seed=self.seed, n_boot=self.resamples)

@@ -88,11 +88,12 @@ def test_evaluation_of_the_weights_gives_the_same_again(
 def test_studies_that_nobody_has_read_are_ranked_all_the_same(
     trained: Path, screening_cohort: Path, run_bundle: RunBundle
 ) -> None:
-    run_bundle(
+    result = run_bundle(
         *("run", "--config_file", BUNDLE / "inference.json", "--dataset_dir", screening_cohort, "--limit", "1"),
         *("--weights", trained / "run" / "model.pt", "--output_dir", trained / "new", *SMALL),
         folder=trained,
     )
+    assert "phantoms (synthetic CT), training + validation + test part" in result.stdout
     studies = read_ranked_slices(trained / "new" / "slices.csv", CLASSES)
     assert len(studies) == 3
     assert "truth" not in (trained / "new" / "slices.csv").read_text().splitlines()[0]
