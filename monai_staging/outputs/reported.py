@@ -1,4 +1,4 @@
-"""A predicted study as a report shows it: the scan, what was found on it, and how far to believe it. No identity in it."""
+"""A predicted study as a report shows it: the scan, what was found, how far to believe it; no identity in it."""
 
 from __future__ import annotations
 
