@@ -86,17 +86,22 @@ def lesion_of_part(
     return _lesion(centers.min(axis=0), centers.max(axis=0), affine, kind=kind, label=label, site=site)
 
 
-def overlap(first: Part, second: Part) -> float:
-    """What two parts share, as a fraction of their union."""
+def shared_voxels(first: Part, second: Part) -> int:
+    """How many voxels two parts have in common."""
     low = [max(a, b) for a, b in zip(first.corner, second.corner, strict=True)]
     high = [min(a.stop, b.stop) for a, b in zip(first.box, second.box, strict=True)]
     if any(a >= b for a, b in zip(low, high, strict=True)):
-        return 0.0
+        return 0
     common = [
         part.mask[tuple(slice(a - c, b - c) for a, b, c in zip(low, high, part.corner, strict=True))]
         for part in (first, second)
     ]
-    shared = int(np.count_nonzero(common[0] & common[1]))
+    return int(np.count_nonzero(common[0] & common[1]))
+
+
+def overlap(first: Part, second: Part) -> float:
+    """What two parts share, as a fraction of their union."""
+    shared = shared_voxels(first, second)
     return shared / (first.voxels + second.voxels - shared)
 
 

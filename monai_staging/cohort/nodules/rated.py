@@ -9,13 +9,13 @@ import hashlib
 import os
 import statistics
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monai_staging.cohort.case import Case, Lesion
 from monai_staging.cohort.cohort import Cohort, load_cohort
+from monai_staging.cohort.nodules.cut import WINDOW_HU, Axes, index_of, nodule_box
 from monai_staging.cohort.nodules.nodule import (
     BENIGN,
     MALIGNANT,
@@ -29,12 +29,6 @@ from monai_staging.cohort.privacy import case_name, load_key, study_names
 from monai_staging.cohort.volume import Volume, read_mask, read_volume
 from monai_staging.errors import DataError
 from monai_staging.tnm.parse import plain
-
-WINDOW_HU = (-1000.0, 400.0)
-"""What is 0 and what is 1 to a network: lung to soft tissue and calcium."""
-BOX_MM, MARGIN_MM = 64.0, 16.0
-"""A nodule is cut out with at least so much in all along each axis, and so much on either side of it."""
-_AXES = ("S", "P", "L")
 
 
 def load_rated(folder: str | os.PathLike[str]) -> NoduleSet:
@@ -73,7 +67,7 @@ def load_rated(folder: str | os.PathLike[str]) -> NoduleSet:
         patient = patients[plain(case.patient)]
         if parts.setdefault(patient, part) != part:
             raise DataError(f"Cohort {cohort.name}: {patient} is in {parts[patient]} and in {part}; one is allowed.")
-        axes = _Axes.of(_volume(cohort, case, name).affine)
+        axes = Axes.of(_volume(cohort, case, name).affine)
         for number, lesion in rated:
             place = _Place(cohort, case, lesion, f"{name}-nodule-{number}", axes)
             place.check()
@@ -106,39 +100,6 @@ def load_rated(folder: str | os.PathLike[str]) -> NoduleSet:
 
 
 @dataclass(frozen=True, eq=False)
-class _Axes:
-    """How a volume's axes become slices, rows and columns.
-
-    Attributes:
-        order: of the volume's axes, the one that becomes slices first.
-        flips: whether each of them, in that order, is turned around.
-        spacing_mm: between slices, rows and columns.
-    """
-
-    order: tuple[int, int, int]
-    flips: tuple[bool, bool, bool]
-    spacing_mm: tuple[float, float, float]
-
-    @classmethod
-    def of(cls, affine: NDArray[np.float64]) -> _Axes:
-        from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-
-        found = ornt_transform(io_orientation(affine), axcodes2ornt(_AXES))
-        # One row for each of the volume's axes: which it becomes, and 1 or -1.
-        order = np.argsort(found[:, 0])
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        slices, rows, columns = (int(axis) for axis in order)
-        first, second, third = (bool(found[axis, 1] < 0) for axis in order)
-        between, row_mm, column_mm = (float(spacing[axis]) for axis in order)
-        return cls((slices, rows, columns), (first, second, third), (between, row_mm, column_mm))
-
-    def arrange(self, box: NDArray[Any]) -> NDArray[Any]:
-        """A copy of a part of the volume as (slices, rows, columns)."""
-        turned = box.transpose(self.order)
-        return np.ascontiguousarray(turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)])
-
-
-@dataclass(frozen=True, eq=False)
 class _Place:
     """Where a nodule is."""
 
@@ -146,7 +107,7 @@ class _Place:
     case: Case
     lesion: Lesion
     name: str
-    axes: _Axes
+    axes: Axes
 
     def check(self) -> None:
         """Raises :class:`DataError` for a nodule without an outline."""
@@ -158,15 +119,10 @@ class _Place:
     def read(self) -> NoduleVolume:
         """The voxels around it and its outline."""
         volume = _volume(self.cohort, self.case, self.name)
-        to_index = np.linalg.inv(volume.affine)
-        center = to_index[:3, :3] @ self.lesion.center_mm + to_index[:3, 3]
-        half_mm = max(BOX_MM / 2, max(self.lesion.size_mm) / 2 + MARGIN_MM)
-        half = half_mm / np.asarray(volume.spacing_mm)
-        low = np.clip(np.floor(center - half), 0, volume.shape).astype(int)
-        high = np.clip(np.ceil(center + half) + 1, 0, volume.shape).astype(int)
-        if (low >= high).any():
+        center = index_of(volume, self.lesion.center_mm)
+        box = nodule_box(volume, self.lesion.center_mm, self.lesion.size_mm)
+        if box is None:
             raise self._error(f"its centre, voxel {np.round(center, 1).tolist()}, lies outside {list(volume.shape)}")
-        box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
         outline = self._ball(volume, center, box) if self.lesion.label is None else self._labelled(volume, box)
         return NoduleVolume(self.axes.arrange(volume.array[box])[None], self.axes.arrange(outline)[None])
 
