@@ -1,0 +1,1 @@
+"""From a study to what a hospital's systems and a reader can use: lesions, measurements and stage of one scan."""

@@ -1,0 +1,142 @@
+"""What ``monai-staging predict`` does: one study, or many with an index and a list of what failed."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from monai_staging.cohort.dicom import SeriesRefused
+from monai_staging.dicomweb import StudyAddress
+from monai_staging.errors import DataError, UsageError
+from monai_staging.outputs.report_json import study_document
+from monai_staging.predict.models import STEPS, load_model
+from monai_staging.predict.pipeline import Prediction, Predictor
+from monai_staging.predict.study import Study, open_study
+from monai_staging.predict.writing import SEG, SR, new_folder, write_prediction
+
+Point = tuple[float, float, float]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; each field is the command's argument of that name."""
+
+    study: str
+    out: Path
+    series: str | None = None
+    point: str = "1 fp/scan"
+    at_mm: tuple[Point, ...] = ()
+    rtstruct: bool = False
+    store: bool = False
+    batch: bool = False
+    overwrite: bool = False
+    weights: Mapping[str, str | None] = field(default_factory=dict)
+    device: str = "auto"
+    json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch and (self.series or self.at_mm or self.store):
+            raise UsageError("--series, --at and --store are of one study; with --batch there are several.")
+
+
+def predict(request: Request, say: Say) -> int:
+    """Predicts, and writes into the request's folder.
+
+    Args:
+        request: what is asked for.
+        say: told how far it is.
+
+    Returns:
+        The command's exit code.
+    """
+    address = StudyAddress.parse(request.study)
+    if request.store and address is None:
+        raise UsageError("--store needs a study on a DICOMweb server: STUDY is its URL.")
+    if address is None:
+        Path(request.study).stat()
+    if request.batch:
+        from monai_staging.predict.batch import predict_batch
+
+        return predict_batch(request, load_predictor(request, say), say)
+    predictor = load_predictor(request, say)
+    with new_folder(request.out, request.overwrite) as folder:
+        with _local(request, address) as path:
+            say("reading the study")
+            study = _open(path, request.series or (None if address is None else address.series))
+        prediction = predictor(study, request.at_mm)
+        write_prediction(folder, prediction, study.sources, request.rtstruct)
+        if request.store and address is not None:
+            _store(address, folder, say)
+    print(
+        json.dumps(study_document(prediction.reported), allow_nan=False) if request.json else _told(prediction, request)
+    )
+    return 0
+
+
+def load_predictor(request: Request, say: Say) -> Predictor:
+    """The networks of all steps."""
+    import torch
+
+    device = request.device if request.device != "auto" else "cuda:0" if torch.cuda.is_available() else "cpu"
+    start = time.monotonic()
+    models = {name: load_model(name, request.weights.get(name), device) for name in STEPS}
+    predictor = Predictor(models, request.point, device, say)
+    say(f"networks loaded in {time.monotonic() - start:.1f} s")
+    return predictor
+
+
+def _open(path: Path, series: str | None) -> Study:
+    try:
+        return open_study(path, series)
+    except SeriesRefused as error:
+        # Without the patient, whom its own message names.
+        raise DataError(f"The series cannot be used ({error.rule.value}): {error.found}") from None
+
+
+@contextmanager
+def _local(request: Request, address: StudyAddress | None) -> Iterator[Path]:
+    """The study as files of this machine."""
+    if address is None:
+        yield Path(request.study)
+        return
+    from monai_staging.dicomweb import retrieve_study
+
+    with tempfile.TemporaryDirectory(prefix="monai-staging-") as folder:
+        yield retrieve_study(address, Path(folder) / "study", series=request.series or address.series)
+
+
+def _store(address: StudyAddress, folder: Path, say: Say) -> None:
+    from monai_staging.dicomweb import store
+
+    paths = [path for name in (SEG, SR) if (path := folder / name).is_file()]
+    store(address, paths)
+    say(f"stored {' and '.join(path.name for path in paths)} in {address}")
+
+
+def _told(prediction: Prediction, request: Request) -> str:
+    """A few lines for people."""
+    reported = prediction.reported
+    staging = reported.findings.staging
+    lines = [f"{reported.name}: {len(reported.findings.lesions)} lesions, {reported.scan.chosen}"]
+    for lesion in reported.findings.lesions:
+        size = lesion.measurement
+        score = "seen by a reader" if lesion.score is None else f"score {lesion.score:.2f}"
+        lines.append(
+            f"  {lesion.label} {lesion.category.value}, {lesion.site.value}: {size.axial_diameter_mm:.1f} x "
+            f"{size.perpendicular_mm:.1f} mm axial, {size.diameter_3d_mm:.1f} mm longest, {score}, "
+            f"malignant {lesion.malignancy or 0:.2f}, at least {size.size_t.at_least} if the primary tumour"
+        )
+    lines += [f"  {reason}" for reason in staging.reasons]
+    named = ", ".join(staging.groups)
+    claim = "possible" if staging.confidence is None else f"with {100 * staging.confidence:g} % confidence one of"
+    lines.append(f"  stage group: {claim} {named}")
+    lines += [f"  warning: {warning}" for warning in reported.warnings]
+    seconds = sum(reported.seconds.values())
+    lines.append(f"Written to {request.out} in {seconds:.1f} s of prediction. Not a medical device.")
+    return "\n".join(lines)

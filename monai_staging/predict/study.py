@@ -1,0 +1,108 @@
+"""A study as it comes, a DICOM folder or a NIfTI file, to one volume with all that its outputs refer to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from monai_staging.cohort.dicom import Series, read_series, scan, with_progress
+from monai_staging.cohort.privacy import case_name, load_key
+from monai_staging.cohort.volume import Volume
+from monai_staging.errors import DataError
+from monai_staging.files import cache_folder
+from monai_staging.measure.images import read_image
+from monai_staging.outputs.dicom_sources import SourceImages, read_sources
+from monai_staging.outputs.reported import ScanFacts
+from monai_staging.predict.choice import choose_series
+
+LARGEST_VOXELS = 2**31
+"""A scan of more voxels (4 GiB of int16) is refused before any of them is read."""
+AIR_BELOW_HU = -200.0
+"""A chest has voxels below this: a file whose lowest value is higher is in other units."""
+INT16 = np.iinfo(np.int16)
+_SHOWN = {"Manufacturer": "Manufacturer", "ConvolutionKernel": "Kernel", "ContrastBolusAgent": "Contrast agent"}
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One scan to be looked at.
+
+    Attributes:
+        name: keyed hash of the patient, without identity.
+        volume: the scan.
+        facts: what a report says of it.
+        sources: the images that DICOM outputs refer to; None for a NIfTI file.
+    """
+
+    name: str
+    volume: Volume
+    facts: ScanFacts
+    sources: SourceImages | None
+
+
+def open_study(path: Path, series: str | None = None, workers: int = 2) -> Study:
+    """Reads the study at ``path``.
+
+    Args:
+        path: a folder with the DICOM files of one study (subfolders too), or a NIfTI file in Hounsfield units.
+        series: the SeriesInstanceUID to take instead of the one that the rules choose.
+        workers: threads that read pixels.
+
+    Raises:
+        DataError: it is neither, is damaged, or cannot be trusted; the rule and what was found.
+        OSError: it is not there.
+    """
+    path.stat()
+    if path.is_dir():
+        choice = choose_series(scan(path, watch=with_progress), path.name or str(path), series)
+        return _read(choice.series, choice.reason, workers)
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise DataError(f"{path.name}: a study is a folder of DICOM files or a NIfTI file; found neither.")
+    if series is not None:
+        raise DataError(f"{path.name}: --series is for DICOM; a NIfTI file is one series.")
+    return _read_nifti(path)
+
+
+def _read(series: Series, reason: str, workers: int) -> Study:
+    header = series.headers[0]
+    _check_size((header.columns, header.rows, sum(own.frames for own in series.headers)), "The series")
+    sources = read_sources(series)
+    attributes = {title: value for name, title in _SHOWN.items() if (value := series.attributes.get(name, "").strip())}
+    facts = ScanFacts("DICOM", f"{reason}.", {"Slice thickness": f"{sources.thickness_mm:g} mm", **attributes})
+    return Study(study_name(series.patient), read_series(series, workers=workers), facts, sources)
+
+
+def _read_nifti(path: Path) -> Study:
+    image = read_image(path)
+    _check_size(image.shape, path.name)
+    values = image.read(image.whole)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DataError(
+            f"{path.name}: every voxel must be a number; found {int((~np.isfinite(values)).sum())} that are none."
+        )
+    low, high = float(values.min()), float(values.max())
+    if low < INT16.min or high > INT16.max or low > AIR_BELOW_HU or high < 0:
+        raise DataError(
+            f"{path.name}: CT in Hounsfield units is needed (air near -1000, water 0, no more than int16 holds); "
+            f"found values of {low:g} to {high:g}."
+        )
+    volume = Volume(np.asfortranarray(np.rint(values).astype(np.int16)), image.affine)
+    digest = hashlib.sha256(volume.array.tobytes(order="F")).hexdigest()
+    return Study(study_name(digest), volume, ScanFacts("NIfTI", "the file has one series."), None)
+
+
+def study_name(patient: str) -> str:
+    """A name without identity: the same for the same patient and user, see `monai_staging.cohort.privacy.load_key`."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    return case_name(patient, load_key(folder))
+
+
+def _check_size(shape: tuple[int, int, int], whose: str) -> None:
+    voxels = int(np.prod(np.asarray(shape, dtype=object)))
+    if voxels > LARGEST_VOXELS:
+        claimed = " x ".join(map(str, shape))
+        raise DataError(f"{whose}: at most {LARGEST_VOXELS / 2**30:g} Gi voxels are read; {claimed} are claimed.")
