@@ -33,6 +33,7 @@ HEAVY = {
 }
 # import name -> distribution, where they differ
 DISTRIBUTIONS = {
+    "dicomweb_client": "dicomweb-client",
     "ignite": "pytorch-ignite",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
