@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_staging.files import atomic_path
+from monai_staging.metrics.calibrated import scaling_metrics, set_metrics
 from monai_staging.metrics.intervals import Estimate
 from monai_staging.metrics.levels import LabelCounts
 from monai_staging.metrics.predictions import StagingPredictions
 from monai_staging.metrics.staging import staging_metrics
+from monai_staging.metrics.staging_calibration import StagingCalibration
+from monai_staging.outputs.calibration import scaling_table, sets_table
+from monai_staging.outputs.figures_calibration import calibration_figure
 from monai_staging.outputs.figures_confusion import confusion_figure
 from monai_staging.outputs.figures_curves import reliability_figure, roc_figure
 from monai_staging.outputs.table import metrics_table, write_metrics
@@ -28,7 +32,8 @@ class EvaluationResult:
     """What :func:`write_evaluation` wrote.
 
     Attributes:
-        metrics: see :func:`monai_staging.metrics.staging_metrics`.
+        metrics: see :func:`monai_staging.metrics.staging_metrics`; with a calibration also those of
+            :mod:`monai_staging.metrics.calibrated`.
         figures: the PNG files.
         table: the metrics as text.
         metrics_path: ``metrics.json``.
@@ -51,11 +56,13 @@ def write_evaluation(
     seed: int = 0,
     n_boot: int = 1000,
     figures: bool = True,
+    calibration: StagingCalibration | None = None,
 ) -> EvaluationResult:
     """Writes ``metrics.json``, ``predictions.csv`` and ``figures/*.png`` to a folder; prints nothing.
 
     Figures: a confusion matrix for every level, ROC curves and a reliability diagram for T, N, M and the stage group.
-    A level at which no patient's truth is known has none.
+    A level at which no patient's truth is known has none. With a calibration there is ``calibration.png`` beside them;
+    all else, and ``predictions.csv``, stay of what the model says.
 
     Args:
         output_dir: the folder, made where it does not exist.
@@ -65,9 +72,17 @@ def write_evaluation(
         seed: of the resampling.
         n_boot: how many resamples.
         figures: whether there are any; without, one training of many is told of in tables alone.
+        calibration: of the model that predicted: metrics of what it changes and of its prediction sets are added.
     """
     folder = Path(output_dir)
     metrics = staging_metrics(predictions, baseline, seed=seed, n_boot=n_boot)
+    table = metrics_table(metrics)
+    after = None if calibration is None else calibration.calibrated(predictions)
+    if calibration is not None and after is not None:
+        sets = calibration.prediction_sets(predictions)
+        metrics |= scaling_metrics(predictions, after, seed=seed, n_boot=n_boot)
+        metrics |= set_metrics(predictions, sets, seed=seed, n_boot=n_boot)
+        table = "\n\n".join([table, scaling_table(metrics), sets_table(metrics, calibration.level)])
     pictures = folder / "figures"
     paths = []
     for name, level in predictions.levels.items():
@@ -89,10 +104,12 @@ def write_evaluation(
         )
         path = pictures / f"reliability_{name}.png"
         paths.append(reliability_figure(path, level, ece=metrics[f"{name}_ece"], subtitle=subtitle))
+    if figures and after is not None:
+        paths.append(calibration_figure(pictures / "calibration.png", predictions, after, metrics, subtitle=subtitle))
     return EvaluationResult(
         metrics,
         tuple(paths),
-        metrics_table(metrics),
+        table,
         write_metrics(folder / "metrics.json", metrics),
         write_predictions(folder / "predictions.csv", predictions),
     )

@@ -181,8 +181,8 @@ def loss_figure(
     return Path(path)
 
 
-def draw_reliability(axes: Axes, bins: calibration.ReliabilityBins) -> None:
-    """Points of the bins with Wilson intervals."""
+def draw_reliability(axes: Axes, bins: calibration.ReliabilityBins, place: int = 0, label: str | None = None) -> None:
+    """Points of the bins with Wilson intervals; ``place`` is the line's among several, and tells its colour."""
     filled = bins.counts > 0
     share, counts = bins.accuracy[filled], bins.counts[filled]
     low, high = _wilson(share, counts)
@@ -190,8 +190,10 @@ def draw_reliability(axes: Axes, bins: calibration.ReliabilityBins) -> None:
         bins.confidence[filled],
         share,
         yerr=[np.clip(share - low, 0, None), np.clip(high - share, 0, None)],
-        color=colour(0),
-        marker="o",
+        color=colour(place),
+        linestyle=line_style(place),
+        label=label,
+        marker="os^"[place % 3],
         markersize=6,
         linewidth=1.4,
         elinewidth=1,

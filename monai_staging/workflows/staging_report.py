@@ -12,13 +12,16 @@ import numpy as np
 import torch
 from ignite.engine import Engine
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_staging.files import write_json_atomic
-from monai_staging.metrics.levels import LabelCounts
+from monai_staging.metrics.levels import LabelCounts, Level
 from monai_staging.metrics.predictions import StagingPredictions
-from monai_staging.networks.slice_staging import SliceStagingNetwork
-from monai_staging.networks.staging import LETTERS, StagingNetwork
+from monai_staging.metrics.staging_calibration import StagingCalibration
+from monai_staging.metrics.staging_sets import NAMES, finest
+from monai_staging.networks.ensembles import first_member
+from monai_staging.networks.staging import LETTERS
+from monai_staging.outputs.calibration import SET_TITLES
 from monai_staging.outputs.evaluation import EvaluationResult, case_captions, write_evaluation, write_predictions
 from monai_staging.outputs.figures_attention import attention_figure
 from monai_staging.workflows.staging_collector import StagingCollector
@@ -46,6 +49,7 @@ class StagingOutputs(StagingCollector):
         output_dir: folder for everything written.
         title: said in every figure, for example what cohort it is.
         attention_cases: for how many cases an attention figure, and in an evaluation maps, are made.
+        calibration: of the model, if there is one.
         printer: where lines for the user go.
     """
 
@@ -57,6 +61,7 @@ class StagingOutputs(StagingCollector):
         output_dir: str | os.PathLike[str],
         title: str = "",
         attention_cases: int = 2,
+        calibration: StagingCalibration | None = None,
         printer: Printer = print,
     ) -> None:
         super().__init__(classes)
@@ -65,6 +70,7 @@ class StagingOutputs(StagingCollector):
         self.output_dir = Path(output_dir)
         self.title = title
         self.attention_cases = attention_cases
+        self.calibration = calibration
         self.printer = printer
         self._shown: dict[str, _Shown] = {}
 
@@ -164,6 +170,7 @@ class StagingReport(StagingOutputs):
             seed=self.seed,
             n_boot=self.resamples,
             figures=self.figures,
+            calibration=self.calibration,
         )
         if self.tracker is not None:
             self.tracker.log_metrics_file(self.result.metrics_path)
@@ -173,6 +180,8 @@ class StagingReport(StagingOutputs):
             f"\n{heading}{patients} patients; 95 % intervals by resampling patients "
             f"({self.resamples} times, seed {self.seed})\n\n{self.result.table}\n"
         )
+        for line in self.calibration.statement() if self.calibration is not None else ():
+            self.printer(line)
         figures = [*self.result.figures, *self.write_attention()]
         # An evaluator's engine has the network.
         figures += self.write_maps(engine.network)  # type: ignore[attr-defined]
@@ -182,14 +191,17 @@ class StagingReport(StagingOutputs):
         if self.tracker is not None:
             self.tracker.log_figures(figures)
 
-    def write_maps(self, network: StagingNetwork | SliceStagingNetwork) -> list[Path]:
-        """Writes ``figures/maps_<study>.png`` for the studies with attention whose volumes are known."""
+    def write_maps(self, network: nn.Module) -> list[Path]:
+        """Writes ``figures/maps_<study>.png`` for the studies with attention whose volumes are known.
+
+        Of an ensemble the maps are its first network's.
+        """
         predictions = self.predictions
         assert predictions is not None  # complete() ran
         return [
             write_study_maps(
                 self.output_dir / "figures" / f"maps_{study}.png",
-                network,
+                first_member(network),  # type: ignore[arg-type]
                 shown.image,
                 shown.clinical,
                 self._per_slice(self.attention[study], len(shown.z_mm)),
@@ -216,7 +228,7 @@ class StagingInference(StagingOutputs):
         super().complete(engine)
         predictions = self.predictions
         assert predictions is not None
-        documents = [case_document(predictions, row) for row in range(len(predictions))]
+        documents = case_documents(predictions, self.calibration)
         write_json_atomic(self.output_dir / "predictions.json", documents)
         write_predictions(self.output_dir / "predictions.csv", predictions)
         for row, document in enumerate(documents):
@@ -228,10 +240,31 @@ class StagingInference(StagingOutputs):
             if "group_fine" in predictions.levels:
                 group += f", likeliest sub-group {finest['most_likely']} ({finest['p']:.2f})"
             self.printer(f"{document['study']}: {letters}; stage group, over all T, N and M: {group}")
+            if self.calibration is not None:
+                sets = "; ".join(f"{title} {', '.join(document[name]['set'])}" for name, title in SET_TITLES.items())
+                self.printer(f"  {100 * self.calibration.level:g} % sets: {sets}")
+        for line in self.calibration.statement() if self.calibration is not None else ():
+            self.printer(line)
         self.printer("Written:")
         tables = [self.output_dir / "predictions.json", self.output_dir / "predictions.csv"]
         for path in (*tables, *self.write_attention()):
             self.printer(f"  {path}")
+
+
+def case_documents(predictions: StagingPredictions, calibration: StagingCalibration | None) -> list[dict[str, Any]]:
+    """A JSON document a study: most likely category and all probabilities of each letter and the group, as the model
+    says. With a calibration also ``set_level`` and, beside those, ``calibrated_probabilities`` and ``set``.
+    """
+    documents = [case_document(predictions, row) for row in range(len(predictions))]
+    if calibration is None:
+        return documents
+    calibrated = calibration.calibrated(predictions)
+    for row, (document, sets) in enumerate(zip(documents, calibration.named(predictions), strict=True)):
+        document["set_level"] = calibration.level
+        for name in NAMES:
+            document[name]["calibrated_probabilities"] = _probabilities(finest(calibrated, name), row)
+            document[name]["set"] = list(sets[name])
+    return documents
 
 
 def case_document(predictions: StagingPredictions, row: int) -> dict[str, Any]:
@@ -242,15 +275,16 @@ def case_document(predictions: StagingPredictions, row: int) -> dict[str, Any]:
         "edition": predictions.edition,
         "prefix": predictions.prefix,
     }
-    for name in (*LETTERS, "group"):
-        level = predictions.levels.get(f"{name}_fine", predictions.levels[name])
+    for name in NAMES:
+        level = finest(predictions, name)
         best = int(level.predicted[row])
         document[name] = {
             "most_likely": level.classes[best],
             "p": round(float(level.probabilities[row, best]), 4),
-            "probabilities": {
-                label: round(float(value), 4)
-                for label, value in zip(level.classes, level.probabilities[row], strict=True)
-            },
+            "probabilities": _probabilities(level, row),
         }
     return document
+
+
+def _probabilities(level: Level, row: int) -> dict[str, float]:
+    return {label: round(float(value), 4) for label, value in zip(level.classes, level.probabilities[row], strict=True)}
