@@ -5,44 +5,20 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from monai_staging.cohort.dicom import SeriesRefused
 from monai_staging.dicomweb import StudyAddress
 from monai_staging.errors import DataError, UsageError
 from monai_staging.outputs.report_json import study_document
-from monai_staging.predict.models import STEPS, load_model
-from monai_staging.predict.pipeline import Prediction, Predictor
+from monai_staging.predict.request import Request, Say
 from monai_staging.predict.study import Study, open_study
-from monai_staging.predict.writing import SEG, SR, new_folder, write_prediction
 
-Point = tuple[float, float, float]
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for; each field is the command's argument of that name."""
-
-    study: str
-    out: Path
-    series: str | None = None
-    point: str = "1 fp/scan"
-    at_mm: tuple[Point, ...] = ()
-    rtstruct: bool = False
-    store: bool = False
-    batch: bool = False
-    overwrite: bool = False
-    weights: Mapping[str, str | None] = field(default_factory=dict)
-    device: str = "auto"
-    json: bool = False
-
-    def __post_init__(self) -> None:
-        if self.batch and (self.series or self.at_mm or self.store):
-            raise UsageError("--series, --at and --store are of one study; with --batch there are several.")
+if TYPE_CHECKING:
+    from monai_staging.predict.pipeline import Prediction, Predictor
 
 
 def predict(request: Request, say: Say) -> int:
@@ -64,12 +40,16 @@ def predict(request: Request, say: Say) -> int:
         from monai_staging.predict.batch import predict_batch
 
         return predict_batch(request, load_predictor(request, say), say)
-    predictor = load_predictor(request, say)
+    from monai_staging.predict.folders import new_folder
+
     with new_folder(request.out, request.overwrite) as folder:
         with _local(request, address) as path:
             say("reading the study")
             study = _open(path, request.series or (None if address is None else address.series))
+        predictor = load_predictor(request, say)
         prediction = predictor(study, request.at_mm)
+        from monai_staging.predict.writing import write_prediction
+
         write_prediction(folder, prediction, study.sources, request.rtstruct)
         if request.store and address is not None:
             _store(address, folder, say)
@@ -82,6 +62,9 @@ def predict(request: Request, say: Say) -> int:
 def load_predictor(request: Request, say: Say) -> Predictor:
     """The networks of all steps."""
     import torch
+
+    from monai_staging.predict.models import STEPS, load_model
+    from monai_staging.predict.pipeline import Predictor
 
     device = request.device if request.device != "auto" else "cuda:0" if torch.cuda.is_available() else "cpu"
     start = time.monotonic()
@@ -113,6 +96,7 @@ def _local(request: Request, address: StudyAddress | None) -> Iterator[Path]:
 
 def _store(address: StudyAddress, folder: Path, say: Say) -> None:
     from monai_staging.dicomweb import store
+    from monai_staging.predict.writing import SEG, SR
 
     paths = [path for name in (SEG, SR) if (path := folder / name).is_file()]
     store(address, paths)

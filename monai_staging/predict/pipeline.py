@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ from monai_staging.predict.stages import StageReader
 from monai_staging.predict.study import Study
 from monai_staging.transforms.lung_mask import lung_bound
 from monai_staging.version import __version__
+from monai_staging.workflows.configured import ConfiguredBundle
+
+T = TypeVar("T")
 
 NAME = "monai_staging predict"
 POINTS = "operating_points.json"
@@ -78,17 +82,13 @@ class Predictor:
         missing = [name for name in STEPS if name not in self.models]
         if missing:
             raise DataError(f"Predict: a model for each of {', '.join(STEPS)} is needed; found none for {missing[0]}.")
-        detection, segmentation = self.models["detection"], self.models["segmentation"]
-        self.detector = detection.bundle.part("scanner")
+        detection = self.models["detection"]
         self.points = OperatingPoints.load(detection.folder / POINTS)
         self.threshold = self.points.threshold(self.point)
-        bundle = segmentation.bundle
-        bundle.replace("fitted", False)
-        network = fold_norms(bundle.part("net").eval())
-        self.outliner = LesionOutliner(
-            network, bundle.part("views"), bundle.part("parts"), self.device, bundle.part("amp")
-        )
-        self.classifier = NoduleClassifier(self.models["malignancy"].bundle)
+        self.detector = self._built("detection", lambda bundle: bundle.part("scanner"))
+        self.outliner = self._built("segmentation", self._outliner)
+        self.classifier = self._built("malignancy", NoduleClassifier)
+        self.stager = self._built("staging", Stager)
         self.reader = StageReader.beside(self.models["staging"])
         self.algorithm = Algorithm(NAME, __version__, tuple(self.models[name].model for name in STEPS))
 
@@ -126,8 +126,7 @@ class Predictor:
         with self._step("malignancy"):
             chances = self.classifier(volume, outlined)
         with self._step("staging"), tempfile.TemporaryDirectory(prefix="monai-staging-") as folder:
-            stager = Stager(self.models["staging"].bundle)
-            learned = stager(one_case_cohort(Path(folder), volume, study.name, stager.edition))
+            learned = self.stager(one_case_cohort(Path(folder), volume, study.name, self.stager.edition))
             sets = self.reader(learned)
         with self._step("measurement"):
             lesions = order_lesions(
@@ -158,6 +157,18 @@ class Predictor:
             seconds=dict(self._seconds),
         )
         return Prediction(reported, detections, detected)
+
+    def _built(self, name: str, build: Callable[[ConfiguredBundle], T]) -> T:
+        """What a step works with, its weights loaded."""
+        try:
+            return build(self.models[name].bundle)
+        except DataError as error:
+            # torch lists every tensor that does not fit, a line each.
+            raise DataError(f"{name.capitalize()}: {str(error).splitlines()[0].rstrip(':')}") from None
+
+    def _outliner(self, bundle: ConfiguredBundle) -> LesionOutliner:
+        network = fold_norms(bundle.part("net").eval())
+        return LesionOutliner(network, bundle.part("views"), bundle.part("parts"), self.device, bundle.part("amp"))
 
     def _uid(self, study: Study, label: int) -> str:
         if study.sources is not None:

@@ -57,12 +57,14 @@ class Stager:
     """The staging bundle's inference, with a collector in the place of what it writes.
 
     Args:
-        bundle: the inference's configs with weights; run once.
+        bundle: the inference's configs with weights; run once a scan.
     """
 
     def __init__(self, bundle: ConfiguredBundle) -> None:
         self.bundle = bundle
         self.edition = str(bundle.part("edition"))
+        # Built and loaded once: whatever else of the configs is replaced, this stays.
+        bundle.replace("net", bundle.part("net").eval())
 
     def __call__(self, cohort: str | os.PathLike[str]) -> LearnedStage:
         """Of the one case of a cohort, see :func:`one_case_cohort`."""

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from monai_staging.cohort.dicom import Series, read_series, scan, with_progress
+from monai_staging.cohort.dicom import read_series, scan, with_progress
 from monai_staging.cohort.privacy import case_name, load_key
-from monai_staging.cohort.volume import Volume
+from monai_staging.cohort.volume import Volume, read_volume
 from monai_staging.errors import DataError
 from monai_staging.files import cache_folder
 from monai_staging.measure.images import read_image
 from monai_staging.outputs.dicom_sources import SourceImages, read_sources
 from monai_staging.outputs.reported import ScanFacts
-from monai_staging.predict.choice import choose_series
+from monai_staging.predict.choice import Choice, choose_series
 
 LARGEST_VOXELS = 2**31
 """A scan of more voxels (4 GiB of int16) is refused before any of them is read."""
@@ -57,8 +57,7 @@ def open_study(path: Path, series: str | None = None, workers: int = 2) -> Study
     """
     path.stat()
     if path.is_dir():
-        choice = choose_series(scan(path, watch=with_progress), path.name or str(path), series)
-        return _read(choice.series, choice.reason, workers)
+        return read_study(choose_series(scan(path, watch=with_progress), path.name or str(path), series), workers)
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise DataError(f"{path.name}: a study is a folder of DICOM files or a NIfTI file; found neither.")
     if series is not None:
@@ -66,12 +65,19 @@ def open_study(path: Path, series: str | None = None, workers: int = 2) -> Study
     return _read_nifti(path)
 
 
-def _read(series: Series, reason: str, workers: int) -> Study:
+def read_study(choice: Choice, workers: int = 2) -> Study:
+    """Reads the series that was chosen.
+
+    Raises:
+        DataError: it claims too many voxels.
+        SeriesRefused: it cannot be trusted; the message names the patient.
+    """
+    series = choice.series
     header = series.headers[0]
     _check_size((header.columns, header.rows, sum(own.frames for own in series.headers)), "The series")
     sources = read_sources(series)
     attributes = {title: value for name, title in _SHOWN.items() if (value := series.attributes.get(name, "").strip())}
-    facts = ScanFacts("DICOM", f"{reason}.", {"Slice thickness": f"{sources.thickness_mm:g} mm", **attributes})
+    facts = ScanFacts("DICOM", f"{choice.reason}.", {"Slice thickness": f"{sources.thickness_mm:g} mm", **attributes})
     return Study(study_name(series.patient), read_series(series, workers=workers), facts, sources)
 
 
@@ -92,6 +98,11 @@ def _read_nifti(path: Path) -> Study:
     volume = Volume(np.asfortranarray(np.rint(values).astype(np.int16)), image.affine)
     digest = hashlib.sha256(volume.array.tobytes(order="F")).hexdigest()
     return Study(study_name(digest), volume, ScanFacts("NIfTI", "the file has one series."), None)
+
+
+def read_volume_study(path: Path, name: str, facts: ScanFacts) -> Study:
+    """A volume of a cohort, which was checked when it was ingested."""
+    return Study(name, read_volume(path), facts, None)
 
 
 def study_name(patient: str) -> str:

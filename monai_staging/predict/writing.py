@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import gzip
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
 
 from monai_staging.cohort.volume import write_mask
 from monai_staging.detection.detections import write_detections
-from monai_staging.errors import UsageError
 from monai_staging.files import write_json_atomic
 from monai_staging.outputs.dicom_rtstruct import write_rtstruct
 from monai_staging.outputs.dicom_seg import write_seg
@@ -20,9 +17,10 @@ from monai_staging.outputs.dicom_sources import SourceImages
 from monai_staging.outputs.dicom_sr import write_sr
 from monai_staging.outputs.report_html import write_report
 from monai_staging.outputs.report_json import study_document
+from monai_staging.outputs.reported import ReportedStudy
 from monai_staging.predict.pipeline import Prediction
 
-REPORT, DOCUMENT, MASK, BOXES = "report.html", "report.json", "lesions.nii", "detections.csv"
+REPORT, DOCUMENT, MASK, BOXES = "report.html", "report.json", "lesions.nii.gz", "detections.csv"
 SEG, SR, RTSTRUCT = "seg.dcm", "sr.dcm", "rtstruct.dcm"
 
 
@@ -49,38 +47,17 @@ def write_prediction(
         written += [path for path in (seg, write_sr(folder / SR, findings, dataset, sources)) if path is not None]
         if rtstruct and (path := write_rtstruct(folder / RTSTRUCT, reported.mask, findings, sources)) is not None:
             written.append(path)
-    write_mask(folder / MASK, reported.mask, reported.volume.affine)
+    _write_mask(folder / MASK, reported)
     write_detections(folder / BOXES, prediction.detections)
     write_json_atomic(folder / DOCUMENT, study_document(reported))
     write_report(folder / REPORT, reported)
     return [*written, *(folder / name for name in (MASK, BOXES, DOCUMENT, REPORT))]
 
 
-@contextlib.contextmanager
-def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A folder beside ``path`` that takes its place when the block ends well; else nothing of it is left.
-
-    Args:
-        path: what is to be made.
-        overwrite: take the place of a folder that is there.
-
-    Raises:
-        UsageError: there is something already.
-    """
-    if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
-        raise UsageError(f"{path}: an empty or new folder is needed, found something there; --overwrite replaces it.")
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path}: a folder is needed, found a file.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    making = path.with_name(f".{os.getpid()}.making.{path.name}")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir()
-    try:
-        yield making
-        old = path.with_name(f".{os.getpid()}.old.{path.name}")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(making, path)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+def _write_mask(path: Path, reported: ReportedStudy) -> None:
+    """Labels on the scan's voxels, compressed: hardly any of them is a lesion's."""
+    plain = path.with_suffix("")
+    write_mask(plain, reported.mask, reported.volume.affine)
+    with open(plain, "rb") as file, gzip.GzipFile(path, "wb", compresslevel=1, mtime=0) as packed:
+        shutil.copyfileobj(file, packed, 1 << 20)
+    plain.unlink()

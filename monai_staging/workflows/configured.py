@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from monai_staging.errors import DataError, UsageError
+from monai_staging.errors import DataError, StagingError, UsageError
 from monai_staging.networks.pretrained.source import file_sha256
 
 _PLACES = ("bundle_root", "weights", "run_name", "device", "amp")
@@ -88,4 +88,13 @@ class ConfiguredBundle:
         Raises:
             DataError: the weights do not fit the settings.
         """
-        return self._parser.get_parsed_content(name)
+        try:
+            return self._parser.get_parsed_content(name)
+        except RuntimeError as error:
+            # What an expression of a config raises, the parser hides behind an error of its own.
+            cause = error.__cause__
+            while cause is not None and not isinstance(cause, StagingError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            raise cause from None

@@ -1,0 +1,41 @@
+"""Folders that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from monai_staging.errors import UsageError
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A folder beside ``path`` that takes its place when the block ends well; else nothing of it is left.
+
+    Args:
+        path: what is to be made.
+        overwrite: take the place of a folder that is there.
+
+    Raises:
+        UsageError: there is something already.
+    """
+    if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
+        raise UsageError(f"{path}: an empty or new folder is needed, found something there; --overwrite replaces it.")
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: a folder is needed, found a file.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    making = path.with_name(f".{os.getpid()}.making.{path.name}")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir()
+    try:
+        yield making
+        old = path.with_name(f".{os.getpid()}.old.{path.name}")
+        if path.exists():
+            os.replace(path, old)
+        os.replace(making, path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)

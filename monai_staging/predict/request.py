@@ -1,0 +1,34 @@
+"""What is asked of ``monai-staging predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from monai_staging.errors import UsageError
+
+Point = tuple[float, float, float]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; each field is the command's argument of that name."""
+
+    study: str
+    out: Path
+    series: str | None = None
+    point: str = "1 fp/scan"
+    at_mm: tuple[Point, ...] = ()
+    rtstruct: bool = False
+    store: bool = False
+    batch: bool = False
+    overwrite: bool = False
+    weights: Mapping[str, str | None] = field(default_factory=dict)
+    device: str = "auto"
+    json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch and (self.series or self.at_mm or self.store):
+            raise UsageError("--series, --at and --store are of one study; with --batch there are several.")
