@@ -1,10 +1,12 @@
-"""Puts a training's weights into its bundle, in half precision, with digest and metrics beside them.
+r"""Puts a training's weights into its bundle, in half precision, with digest and metrics beside them.
 
 Tensors of few numbers (norms, biases, scales, boosted trees' values) keep their precision: they cost nothing.
 
-python scripts/ship_weights.py runs/staging-long-resnet10 bundles/staging
-python scripts/ship_weights.py runs/detection-two-stage-attention_unet bundles/detection --name two_stage
-python scripts/ship_weights.py runs/malignancy-final-resnet18 bundles/malignancy --comparison runs/malignancy-transfer
+python scripts/ship_weights.py runs/staging-long-resnet10 bundles/staging --learned_from "phantoms (synthetic CT)"
+python scripts/ship_weights.py runs/detection-two-stage-attention_unet bundles/detection --name two_stage \
+    --learned_from "phantoms (synthetic CT)"
+python scripts/ship_weights.py runs/malignancy-final-resnet18 bundles/malignancy --comparison runs/malignancy-transfer \
+    --learned_from "850 nodules of LIDC-IDRI (CC BY 3.0)"
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of the training: best.pt and best.json, or model.pt")
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    parser.add_argument("--learned_from", required=True, help="what they have seen, as reports say it")
     parser.add_argument("--name", default="", help="of a bundle with several networks: they lie in models/NAME")
     parser.add_argument("--metrics", type=Path, help="metrics.json of the rounded weights, from the evaluate config")
     parser.add_argument(
@@ -57,6 +60,7 @@ def main() -> None:
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
         "bytes": size,
         "commit": commit,
+        "learned_from": arguments.learned_from,
         **({"best": json.loads((arguments.run / "best.json").read_text())} if best.is_file() else {}),
         **(
             cross_validated(arguments.comparison)
