@@ -74,7 +74,7 @@ def main() -> None:
     cases = chest_cases(cohort.root, chosen.part, limit=chosen.limit)
     for scan in progress(cases, description="predicting", unit="scan"):
         start = time.monotonic()
-        study = read_volume_study(scan.image, scan.name, ScanFacts("NIfTI", "a scan of a cohort."))
+        study = read_volume_study(scan.image, scan.name, ScanFacts("NIfTI", "a scan of a cohort."), cohort.phantom)
         reported = predictor(study).reported
         seconds = time.monotonic() - start
         values = scores(reported, scan.reference(), named[scan.name])

@@ -95,7 +95,7 @@ def studies_of(root: Path) -> tuple[list[Waiting], list[Failure]]:
         names = study_names(cohort.cases, load_key(cohort.root))
         facts = ScanFacts("NIfTI", f"a scan of the cohort {cohort.name}.")
         return [
-            Waiting(name, partial(read_volume_study, cohort.image_path(case), name, facts))
+            Waiting(name, partial(read_volume_study, cohort.image_path(case), name, facts, cohort.phantom))
             for name, case in zip(names, cohort.cases, strict=True)
         ], []
     found = scan(root, watch=with_progress)

@@ -23,6 +23,9 @@ MARGIN_MM = 16.0
 """Around a box: a detector's box may be smaller than its lesion."""
 LARGEST_MM = 240.0
 """No more is looked at along an axis."""
+OF_PEAK, LEAST = 0.5, 0.1
+"""Somebody says that there is a lesion in the box: a voxel counts from this part of the box's highest probability
+on, if that is lower than the threshold. Where the highest does not reach the second number there is no outline."""
 
 
 class LesionOutliner:
@@ -72,7 +75,12 @@ class LesionOutliner:
         batch = image[None].to(self.device, memory_format=memory_format(self.network))
         with torch.inference_mode():
             chance = self._inferer(batch, self.network).float().sigmoid()[0, 0].cpu()
-        found = self.parts(chance, grid, volume.shape, volume.affine)
+        peak = _highest(chance, grid, box)
+        if peak < LEAST:
+            return None
+        threshold = min(self.parts.threshold, OF_PEAK * peak)
+        parts = LesionParts(threshold, self.parts.smallest_mm3)
+        found = parts(chance, grid, volume.shape, volume.affine)
         shares = [voxels_in(part, box, volume) for part in found]
         best = int(np.argmax(shares)) if shares else 0
         return found[best] if shares and shares[best] else None
@@ -85,6 +93,15 @@ class LesionOutliner:
         x, y, z = np.maximum(SIZE, cells).tolist()
         middle = (float(center[0]), float(center[1]), float(center[2]))
         return plan_grid(volume.shape, volume.affine, self.views.spacing_mm, (x, y, z), middle)
+
+
+def _highest(chance: torch.Tensor, grid: Grid, box: FloatArray) -> float:
+    """The highest probability of a grid's voxels inside a box."""
+    origin, spacing = np.asarray(grid.origin_mm), np.asarray(grid.spacing_mm)
+    low = np.clip(np.floor((box[:3] - origin) / spacing), 0, np.asarray(grid.size) - 1).astype(int)
+    high = np.clip(np.ceil((box[3:] - origin) / spacing), 0, np.asarray(grid.size) - 1).astype(int)
+    i, j, k = (slice(first, last + 1) for first, last in zip(low, high, strict=True))
+    return float(chance[i, j, k].max())
 
 
 def voxels_in(part: Part, box: FloatArray, volume: Volume) -> int:

@@ -127,7 +127,7 @@ class Predictor:
             chances = self.classifier(volume, outlined)
         with self._step("staging"), tempfile.TemporaryDirectory(prefix="monai-staging-") as folder:
             learned = self.stager(one_case_cohort(Path(folder), volume, study.name, self.stager.edition))
-            sets = self.reader(learned)
+            sets = self.reader(learned, study.phantom)
         with self._step("measurement"):
             lesions = order_lesions(
                 [
@@ -148,7 +148,7 @@ class Predictor:
             scan=study.facts,
             letter_sets=sets.letter_sets,
             attention=learned.attention,
-            calibration=(*self._detection_statement(), *self.reader.statement),
+            calibration=(*self._detection_statement(), *self.reader.statement(study.phantom)),
             warnings=(
                 *warnings,
                 *(f"Nothing was outlined {_where(at_mm[place])}." for place in unoutlined if place < len(seen)),
@@ -176,10 +176,10 @@ class Predictor:
         return make_uid(NAME, study.name, repr(self.algorithm), label)
 
     def _detection_statement(self) -> tuple[str, ...]:
-        points = self.points
+        points, rate = self.points, self.point.split(" ", maxsplit=1)[0]
         return (
-            f"Detection: scores of {self.threshold:.2f} and above count, which had {self.point.replace('fp', 'false')} "
-            f"positives on {points.scans} scans with {points.lesions} lesions ({points.chosen_on}).",
+            f"Detection: scores from {self.threshold:.2f} on count, with at most {rate} false positives a scan in "
+            f"{points.scans} scans with {points.lesions} lesions ({points.chosen_on}).",
         )
 
     def _warnings(self, lesions: int, detections: Detections, unoutlined: tuple[int, ...]) -> list[str]:

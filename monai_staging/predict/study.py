@@ -14,7 +14,7 @@ from monai_staging.cohort.volume import Volume, read_volume
 from monai_staging.errors import DataError
 from monai_staging.files import cache_folder
 from monai_staging.measure.images import read_image
-from monai_staging.outputs.dicom_sources import SourceImages, read_sources
+from monai_staging.outputs.dicom_sources import MANUFACTURER, SourceImages, read_sources
 from monai_staging.outputs.reported import ScanFacts
 from monai_staging.predict.choice import Choice, choose_series
 
@@ -35,12 +35,14 @@ class Study:
         volume: the scan.
         facts: what a report says of it.
         sources: the images that DICOM outputs refer to; None for a NIfTI file.
+        phantom: whether it says that it is one.
     """
 
     name: str
     volume: Volume
     facts: ScanFacts
     sources: SourceImages | None
+    phantom: bool = False
 
 
 def open_study(path: Path, series: str | None = None, workers: int = 2) -> Study:
@@ -78,7 +80,9 @@ def read_study(choice: Choice, workers: int = 2) -> Study:
     sources = read_sources(series)
     attributes = {title: value for name, title in _SHOWN.items() if (value := series.attributes.get(name, "").strip())}
     facts = ScanFacts("DICOM", f"{choice.reason}.", {"Slice thickness": f"{sources.thickness_mm:g} mm", **attributes})
-    return Study(study_name(series.patient), read_series(series, workers=workers), facts, sources)
+    # Our own phantoms are the only scans that we make.
+    phantom = series.attributes.get("Manufacturer", "").strip() == MANUFACTURER
+    return Study(study_name(series.patient), read_series(series, workers=workers), facts, sources, phantom)
 
 
 def _read_nifti(path: Path) -> Study:
@@ -100,9 +104,9 @@ def _read_nifti(path: Path) -> Study:
     return Study(study_name(digest), volume, ScanFacts("NIfTI", "the file has one series."), None)
 
 
-def read_volume_study(path: Path, name: str, facts: ScanFacts) -> Study:
+def read_volume_study(path: Path, name: str, facts: ScanFacts, phantom: bool = False) -> Study:
     """A volume of a cohort, which was checked when it was ingested."""
-    return Study(name, read_volume(path), facts, None)
+    return Study(name, read_volume(path), facts, None, phantom)
 
 
 def study_name(patient: str) -> str:
