@@ -24,10 +24,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("monai_staging.cli.audit", "check a cohort for leakage, geometry and labels"),
     "compare": ("monai_staging.cli.compare", "networks and initialisations as a paired experiment"),
     "register": ("monai_staging.cli.register", "put the best network into MLflow's model registry"),
+    "predict": ("monai_staging.cli.predict", "a study to its lesions and stage: DICOM SEG and SR, JSON, a report"),
     "stage": ("monai_staging.cli.stage", "stage groups of one patient's T, N and M"),
     "stage-table": ("monai_staging.cli.stage_table", "stage groups for every row of a clinical table"),
     "measure": ("monai_staging.cli.measure", "volume, diameters and T by size of a lesion's mask"),
     "froc": ("monai_staging.cli.froc", "sensitivity against false positives per scan of detected nodules (LUNA16)"),
+    "package": ("monai_staging.cli.package", "a bundle in the Model Zoo's layout, verified"),
     "info": ("monai_staging.cli.info", "versions, devices and extras present"),
 }
 
