@@ -53,10 +53,11 @@ class MitosisData:
             raise UsageError(f"MitosisData: a limit of at least 1, found {limit}")
         self.root = ensure_slides(dataset_dir)
         slides = load_slides(self.root)
-        self.parts = keyed(slides, self.root).split(
-            SplitOptions(test=test, validation=validation, folds=0, seed=split_seed)
-        )
-        self.parts = {name: own[:limit] for name, own in self.parts.items()}
+        # Divided before they get their names, whose key is another in every folder: the same seed, the same parts.
+        parts = slides.split(SplitOptions(test=test, validation=validation, folds=0, seed=split_seed))
+        self.parts = {
+            name: keyed(SlideSet(slides.source, own), self.root).slides[:limit] for name, own in parts.items()
+        }
         self.source = slides.source
         self.digest = _digest(slides.slides)
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional
 
+from monai_staging.cohort.privacy import KEY_VARIABLE
 from monai_staging.errors import DataError, UsageError
 from monai_staging.histology.phantom import HistologyConfig, default_slides
 from monai_staging.histology.regions import SlideRegions
@@ -47,6 +48,15 @@ def test_parts_share_no_patient_and_names_say_nothing(slides: Path) -> None:
         data.part("all")
     with pytest.raises(UsageError, match="a limit of at least 1"):
         MitosisData(slides, limit=0)
+
+
+def test_parts_are_the_same_whatever_the_key(slides: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for key in ("one", "another", "a third"):
+        monkeypatch.setenv(KEY_VARIABLE, key)
+        data = MitosisData(slides)
+        found.append({name: [slide.image for slide in own] for name, own in data.parts.items()})
+    assert found[0] == found[1] == found[2]
 
 
 def test_loose_slides_need_a_pixel_size(slides: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def _classes(nodules: NoduleSet, indices: Indices) -> Indices:
 def _folds(nodules: NoduleSet, labelled: Indices, split: NoduleSplit) -> dict[str, Indices]:
     from sklearn.model_selection import StratifiedGroupKFold
 
-    patients = np.array([nodules.records[index].patient for index in labelled])
+    patients = np.array([_drawn_as(nodules)[nodules.records[index].patient] for index in labelled])
     count = len(set(patients))
     if count < split.folds:
         raise DataError(f"{nodules.name}: {split.folds} folds need as many patients; found {count}.")
@@ -115,4 +115,15 @@ def _order(nodules: NoduleSet, indices: Indices, seed: int) -> list[str]:
     for index, label in zip(indices, _classes(nodules, indices), strict=True):
         patient = nodules.records[index].patient
         highest[patient] = max(highest.get(patient, 0), int(label))
-    return patient_order(list(highest), list(highest.values()), seed)
+    drawn_as = _drawn_as(nodules)
+    patient_of = {drawn_as[patient]: patient for patient in highest}
+    order = patient_order([drawn_as[patient] for patient in highest], list(highest.values()), seed)
+    return [patient_of[name] for name in order]
+
+
+def _drawn_as(nodules: NoduleSet) -> dict[str, str]:
+    """By which name each patient is drawn: of a cohort by place, as its names come from a key that is another in every
+    folder, and the same seed is to give the same parts."""
+    patients = dict.fromkeys(record.patient for record in nodules.records)
+    keyed = nodules.source == "cohort"
+    return {patient: f"{place:08}" if keyed else patient for place, patient in enumerate(patients)}
