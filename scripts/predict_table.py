@@ -1,6 +1,6 @@
 """What `monai-staging predict` comes to on a cohort whose truth is known, from the scan to the stage.
 
-    python scripts/predict_table.py COHORT [--part test] [--limit N] [--point "1 fp/scan"] [--segmentation WEIGHTS]
+    python scripts/predict_table.py COHORT [--part test] [--limit N] [--point "8 fp/scan"] [--segmentation WEIGHTS]
         [--out FOLDER]
 
 Lesions are those of the cohort's masks that lie in the lung (primary tumours and nodules). The diameter and T by size
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("cohort", type=Path)
     parser.add_argument("--part", default="test")
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--point", default="1 fp/scan")
+    parser.add_argument("--point", default="8 fp/scan")
     parser.add_argument("--out", type=Path, default=Path("runs/predict-table"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling")

@@ -37,6 +37,7 @@ DECODERS = {
 # extra -> (distribution, what it is for)
 EXTRAS = {
     "gpu": ("nvidia-ml-py", "GPU use in MLflow's system metrics"),
+    "export": ("onnxruntime", "ONNX and int8 in packages"),
 }
 
 

@@ -21,9 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", metavar="UID", help="the CT series to take")
     parser.add_argument(
         "--point",
-        default="1 fp/scan",
+        default="8 fp/scan",
         metavar="NAME",
-        help="the detector's operating point, '1/8 fp/scan' to '8 fp/scan' (default: 1 fp/scan)",
+        help="the detector's operating point, '1/8 fp/scan' to '8 fp/scan' (default: 8 fp/scan, since boxes without an "
+        "outline fall away)",
     )
     parser.add_argument(
         "--at",

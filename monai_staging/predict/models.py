@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ import torch
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.outputs.findings import Model
+from monai_staging.packaging.networks import MODEL, networks_of
+from monai_staging.packaging.source import find_bundle
 from monai_staging.workflows.configured import ConfiguredBundle
 
-WEIGHTS, CARD = "model.pt", "model.json"
+CARD = "model.json"
 _SCHEMES = ("models:/", "runs:/", "mlflow-artifacts:/")
 
 
@@ -28,59 +30,28 @@ class Step:
     """One of the bundles that a prediction goes through.
 
     Attributes:
-        bundle: its folder's name.
-        configs: of it, the later over the first.
-        weights: shipped with it, under ``models``.
-        train: the configs that train such weights.
+        network: of the bundle whose name is the step's, see `monai_staging.packaging.networks`.
         kept: keys of the first config that the result depends on.
         keys: with other values than the configs'.
     """
 
-    bundle: str
-    configs: tuple[str, ...]
-    weights: str
-    train: tuple[str, ...]
+    network: str
     kept: tuple[str, ...]
-    keys: Mapping[str, Any]
-
-    @property
-    def command(self) -> str:
-        """That trains its weights."""
-        files = [f"bundles/{self.bundle}/{name}" for name in self.train]
-        listed = files[0] if len(files) == 1 else '"[' + ",".join(f"'{file}'" for file in files) + ']"'
-        return f"python -m monai.bundle run --config_file {listed}"
+    keys: Mapping[str, Any] = field(default_factory=dict)
 
 
 STEPS: dict[str, Step] = {
-    "detection": Step(
-        "detection",
-        ("inference.json", "two_stage.json"),
-        "two_stage",
-        ("train.json", "two_stage.json", "two_stage_train.json"),
-        ("windows", "region", "iou"),
-        {},
-    ),
+    "detection": Step("two_stage", ("windows", "region", "iou")),
     "segmentation": Step(
-        "segmentation",
-        ("chest_inference.json",),
         "outline",
-        ("chest.json", "outline.json"),
         ("network", "width", "pyramid", "spacing_mm", "windows", "place", "threshold", "smallest_mm3"),
-        {},
     ),
     "malignancy": Step(
-        "malignancy",
-        ("evaluate.json",),
-        "",
-        ("train.json", "final.json"),
+        "model",
         ("network", "width", "views", "branches", "size", "spacing_mm", "channels", "padding", "measured", "turns"),
-        {},
     ),
     "staging": Step(
-        "staging",
-        ("inference.json",),
-        "",
-        ("train.json",),
+        "model",
         ("network", "width", "spatial_dims", "neighbours", "cubes", "windows", "spacing_mm", "size", "groups"),
         {"num_workers": 0},
     ),
@@ -126,16 +97,20 @@ def load_model(name: str, source: str | None = None, device: str | torch.device 
     if name not in STEPS:
         raise UsageError(f"Predict: a bundle is one of {', '.join(STEPS)}; found {name!r}")
     step = STEPS[name]
+    network = next(own for own in networks_of(name) if own.name == step.network)
     place = None if source is None else _local(source, name)
     if place is not None and (place / "configs").is_dir():
-        configs, root = place / "configs", place
-        place = None
+        configs, root, place = place / "configs", place, None
     else:
-        root = find_bundle(step.bundle)
-        configs = root
-    weights = _weights_file(root / "models" / step.weights if place is None else place, step, source)
+        configs = root = find_bundle(name)
+    weights = (root / network.weights) if place is None else place / MODEL if place.is_dir() else place
+    if not weights.is_file():
+        raise DataError(
+            f"{name.capitalize()}: weights are needed, found none in {source or weights.parent}. Train some: "
+            f"{network.command(f'bundles/{name}')}, then give --{name} OUT/{MODEL}."
+        )
     bundle = ConfiguredBundle(
-        [configs / file for file in step.configs],
+        [configs / f"{file}.json" for file in network.configs],
         weights,
         {"bundle_root": str(root), **step.keys},
         device,
@@ -143,33 +118,6 @@ def load_model(name: str, source: str | None = None, device: str | torch.device 
         name.capitalize(),
     )
     return LoadedModel(name, bundle, weights.parent, _learned_from(weights))
-
-
-def find_bundle(name: str) -> Path:
-    """The folder of a bundle: ``bundles/<name>`` in the working directory, else beside the package.
-
-    Raises:
-        DataError: it is in neither.
-    """
-    places = [Path("bundles") / name, Path(__file__).resolve().parents[2] / "bundles" / name]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise DataError(
-        f"Bundle {name}: needed in bundles/{name}, found none there. Run this in the project's folder, or give a "
-        "packaged bundle."
-    )
-
-
-def _weights_file(place: Path, step: Step, source: str | None) -> Path:
-    path = place / WEIGHTS if place.is_dir() else place
-    if path.is_file():
-        return path
-    whose = f"bundles/{step.bundle}/models" if source is None else source
-    raise DataError(
-        f"{step.bundle.capitalize()}: weights are needed, found none in {whose}. Train some: {step.command}, then give "
-        f"--{step.bundle} OUT/{WEIGHTS}."
-    )
 
 
 def _local(source: str, name: str) -> Path:
@@ -182,7 +130,7 @@ def _local(source: str, name: str) -> Path:
         except Exception as error:
             reason = " ".join(str(error).split())
             raise DataError(f"{name.capitalize()}: MLflow has no {source} ({reason}).") from None
-        inside = sorted(found.rglob(WEIGHTS)) if found.is_dir() else [found]
+        inside = sorted(found.rglob(MODEL)) if found.is_dir() else [found]
         return inside[0] if inside else found
     path = Path(source)
     if path.suffix == ".zip" and path.is_file():

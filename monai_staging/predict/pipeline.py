@@ -73,7 +73,7 @@ class Predictor:
     """
 
     models: Mapping[str, LoadedModel]
-    point: str = "1 fp/scan"
+    point: str = "8 fp/scan"
     device: str | torch.device = "cpu"
     say: Callable[[str], None] = lambda step: None
     _seconds: dict[str, float] = field(default_factory=dict)

@@ -19,7 +19,7 @@ class Request:
     study: str
     out: Path
     series: str | None = None
-    point: str = "1 fp/scan"
+    point: str = "8 fp/scan"
     at_mm: tuple[Point, ...] = ()
     rtstruct: bool = False
     store: bool = False

@@ -9,7 +9,7 @@ import pytest
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.networks.pretrained.source import file_sha256
-from monai_staging.predict.models import STEPS, find_bundle, load_model
+from monai_staging.predict.models import STEPS, load_model
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SHIPPED = BUNDLES / "staging" / "models" / "model.pt"
@@ -76,15 +76,6 @@ def test_no_weights_name_the_command(tmp_path: Path) -> None:
         load_model("staging", "nowhere.pt")
     with pytest.raises(UsageError, match="a bundle is one of detection, segmentation"):
         load_model("slices")
-
-
-def test_bundles_are_looked_for_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert find_bundle("staging") == BUNDLES / "staging"
-    (tmp_path / "bundles" / "staging").mkdir(parents=True)
-    assert find_bundle("staging") == Path("bundles/staging")
-    with pytest.raises(DataError, match="needed in bundles/none"):
-        find_bundle("none")
 
 
 def test_a_card_that_says_nothing(tmp_path: Path) -> None:
