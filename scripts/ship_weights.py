@@ -69,9 +69,9 @@ def main() -> None:
         ),
     }
     write_json_atomic(target.with_suffix(".json"), document)
-    points = arguments.run / "operating_points.json"
-    if points.is_file():
-        write_json_atomic(target.with_name(points.name), json.loads(points.read_text()))
+    for name in ("operating_points.json", "threshold.json"):
+        if (chosen := arguments.run / name).is_file():
+            write_json_atomic(target.with_name(name), json.loads(chosen.read_text()))
     print(f"{target}: {size} bytes, sha256 {document['sha256']}")
 
 
