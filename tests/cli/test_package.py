@@ -51,7 +51,7 @@ def test_what_was_written_and_what_is_missing_is_told(tmp_path: Path, capsys: py
     [
         (["nothing", "out"], 2, "found 'nothing'"),
         (["staging", "full"], 2, "OUT must not exist yet or be empty"),
-        (["mitosis", "out"], 1, "bundles/mitosis/train.json, then give --weights"),
+        (["pretrain", "out"], 1, "bundles/pretrain/train.json, then give --weights"),
         (["staging", "out", "--set", "width"], 2, "--set takes KEY=VALUE, found 'width'"),
         (["staging", "out", "--set", "nothing=1"], 2, "found 'nothing'"),
         (["staging", "out", "--version", "1"], 2, "three numbers"),

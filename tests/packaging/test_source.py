@@ -27,8 +27,8 @@ def test_a_name_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_missing_weights_name_the_training(repository: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"--config_file \S*bundles/mitosis/train.json, then give --weights"):
-        read_source(str(repository / "bundles" / "mitosis"))
+    with pytest.raises(DataError, match=r"--config_file \S*bundles/pretrain/train.json, then give --weights"):
+        read_source(str(repository / "bundles" / "pretrain"))
     with pytest.raises(DataError, match="none for these configs.*'.*train.json','.*faithful.json'"):
         read_source("staging", over=["faithful"])
     with pytest.raises(DataError, match="weights nothing.pt are not there"):
