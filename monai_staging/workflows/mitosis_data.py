@@ -55,9 +55,7 @@ class MitosisData:
         slides = load_slides(self.root)
         # Divided before they get their names, whose key is another in every folder: the same seed, the same parts.
         parts = slides.split(SplitOptions(test=test, validation=validation, folds=0, seed=split_seed))
-        self.parts = {
-            name: keyed(SlideSet(slides.source, own), self.root).slides[:limit] for name, own in parts.items()
-        }
+        self.parts = {name: keyed(own[:limit], self.root) for name, own in parts.items()}
         self.source = slides.source
         self.digest = _digest(slides.slides)
 
@@ -113,15 +111,12 @@ def loose_slides(path: str | os.PathLike[str], microns_per_pixel: float | None =
     return list(SlideSet("files", tuple(slides)).slides)
 
 
-def keyed(slides: SlideSet, root: Path) -> SlideSet:
-    """Slides and patients under names of the folder's key."""
+def keyed(slides: Sequence[Slide], root: Path) -> tuple[Slide, ...]:
+    """Slides, in their order, and patients under names of the folder's key."""
     key = load_key(root)
-    return SlideSet(
-        slides.source,
-        tuple(
-            replace(slide, name=case_name(f"slide {slide.name}", key), patient=case_name(slide.patient, key))
-            for slide in slides.slides
-        ),
+    return tuple(
+        replace(slide, name=case_name(f"slide {slide.name}", key), patient=case_name(slide.patient, key))
+        for slide in slides
     )
 
 
