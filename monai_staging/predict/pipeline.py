@@ -42,6 +42,8 @@ NAME = "monai_staging predict"
 POINTS = "operating_points.json"
 SEEN_MM = 16.0
 """Edge of the box around a place at which a reader sees a lesion."""
+LISTED = 5
+"""Places without an outline that a warning names; all are among the detections."""
 MOST = 20
 """Lesions of a study: a detector that finds more than this has not understood the scan."""
 
@@ -185,10 +187,13 @@ class Predictor:
     def _warnings(self, lesions: int, detections: Detections, unoutlined: tuple[int, ...]) -> list[str]:
         warnings = []
         if unoutlined:
-            places = "; ".join(
-                f"score {detections.scores[place]:.2f} {_where(detections.centers_mm[place])}" for place in unoutlined
-            )
-            warnings.append(f"Detected without an outline, and so not among the lesions: {places}.")
+            shown = [
+                f"score {detections.scores[place]:.2f} {_where(detections.centers_mm[place])}"
+                for place in unoutlined[:LISTED]
+            ]
+            if len(unoutlined) > LISTED:
+                shown.append(f"and {len(unoutlined) - LISTED} of lower scores")
+            warnings.append(f"Detected without an outline, and so not among the lesions: {'; '.join(shown)}.")
         if lesions > MOST:
             warnings.append(
                 f"{lesions} lesions were found, more than {MOST}: the detector is not made for such a scan."
