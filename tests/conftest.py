@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -96,17 +96,26 @@ def dicom_robustness_root(unpacked: Callable[[str], Path], shared_data: Path) ->
 
 
 @pytest.fixture(scope="session")
+def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve tiny phantoms, made once for all workers, and anew in every session: another may be of older code."""
+    return _made_once(tmp_path_factory, "tiny-cohort", patients=12, seed=5)
+
+
+@pytest.fixture(scope="session")
 def screening_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fourteen tiny phantoms with rated nodules, half of them with a cancer; made once for all workers."""
+    return _made_once(tmp_path_factory, "screening-cohort", patients=14, seed=8, disease="screening")
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, **settings: Any) -> Path:
+    """A cohort of tiny phantoms in what all workers of this run have in common."""
     from monai_staging.cohort.default import default_cohort
 
-    shared = tmp_path_factory.getbasetemp()
+    shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    with FileLock(shared / "screening-cohort.lock"):
-        return default_cohort(
-            shared / "screening-cohort", patients=14, seed=8, resolution="tiny", workers=1, disease="screening"
-        )
+    with FileLock(shared / f"{name}.lock"):
+        return default_cohort(shared / name, resolution="tiny", workers=1, **settings)
 
 
 @pytest.fixture(scope="session")

@@ -14,23 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from monai.bundle import ConfigWorkflow
 
-from monai_staging.cohort.default import default_cohort
 from monai_staging.tnm.categories import LETTERS, categories
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve tiny phantoms, made once for all workers, and anew in every session: another may be of older code."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    with FileLock(shared / "tiny-cohort.lock"):
-        return default_cohort(shared / "tiny-cohort", patients=12, seed=5, resolution="tiny", workers=1)
 
 
 @pytest.fixture

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
 from monai.bundle import ConfigParser
 
-from monai_staging.cohort.default import default_cohort
 from monai_staging.networks.pretrained import write_checkpoint
 from monai_staging.packaging.layout import Package, PackageOptions, package_bundle
 
@@ -27,16 +24,6 @@ class Made:
     weights: Path
     cohort: Path
     said: tuple[str, ...]
-
-
-@pytest.fixture(scope="session")
-def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The twelve tiny phantoms of the bundles' tests, made once for all of them."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    with FileLock(shared / "tiny-cohort.lock"):
-        return default_cohort(shared / "tiny-cohort", patients=12, seed=5, resolution="tiny", workers=1)
 
 
 @pytest.fixture(scope="session")
