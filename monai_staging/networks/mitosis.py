@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from monai_staging.errors import UsageError
 from monai_staging.networks.backbones import build_backbone
+from monai_staging.networks.large_kernel import LargeKernelConv2d
 from monai_staging.networks.pooled import PooledNetwork
 from monai_staging.networks.retinanet import FPNExtractor, pyramid_shapes
 
@@ -95,7 +96,7 @@ class TileClassifier(TileMap):
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
             nn.Dropout(dropout),
-            nn.Conv2d(before, affine, tile // self.stride),
+            LargeKernelConv2d(before, affine, tile // self.stride),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Conv2d(affine, 1, 1),
