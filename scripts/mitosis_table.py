@@ -51,7 +51,7 @@ def main() -> None:
         length = {"epochs": known.epochs} if files == FAITHFUL else {}
         if files == FAITHFUL and known.draws:
             length["draws"] = max(1, known.draws * 64**2 // own.get("tile", 64) ** 2)
-        settings = {"dataset_dir": str(data.root), **length, **keys, **own}
+        settings = {"dataset_dir": known.dataset_dir, **length, **keys, **own}
         git = git_state()
         task = Task(
             name,
