@@ -17,7 +17,7 @@ from monai_staging.tnm.tables import stage_groups
 from monai_staging.tnm.value import TNM
 
 MALIGNANT = 0.5
-"""From this probability on a lesion is taken for a tumour."""
+"""From this probability on a lesion is taken for a tumour, where it is one at all: see `OutlinedLesion.tumour`."""
 MIDDLE_MM = 10.0
 """What lies nearer to the middle of the lungs' box than this is in neither lung for sure."""
 NOT_LOOKED_AT = (
@@ -36,13 +36,20 @@ class OutlinedLesion:
         part: its voxels.
         box_mm: the detector's box, (6) corners, RAS mm; ``None`` where a reader saw it and the detector did not.
         score: the detector's; likewise.
-        malignancy: probability, by the malignancy bundle.
+        malignancy: probability, by the malignancy bundle, given that it is a lesion.
+        sure: whether the score is high enough for a stage to rest on it, or a reader saw it.
     """
 
     part: Part
     box_mm: FloatArray | None
     score: float | None
     malignancy: float
+    sure: bool = True
+
+    @property
+    def tumour(self) -> bool:
+        """Whether it may be taken for the primary tumour."""
+        return self.sure and self.malignancy >= MALIGNANT
 
 
 @dataclass(frozen=True)
@@ -67,13 +74,31 @@ class StageSets:
 def order_lesions(lesions: Sequence[OutlinedLesion]) -> list[OutlinedLesion]:
     """The presumed primary tumour first, then from the largest to the smallest.
 
-    The primary is the largest of those that are malignant with a probability of :data:`MALIGNANT` or more; where none
-    is, the most probable one is first all the same, but no tumour.
+    The primary is the largest of those that are surely lesions and malignant with a probability of :data:`MALIGNANT` or
+    more; where none is, the most probable one is first all the same, but no tumour.
     """
     by_size = sorted(lesions, key=lambda lesion: (-lesion.part.voxels, lesion.part.corner))
-    tumours = [lesion for lesion in by_size if lesion.malignancy >= MALIGNANT]
-    first = tumours[0] if tumours else max(by_size, key=lambda lesion: lesion.malignancy, default=None)
+    tumours = [lesion for lesion in by_size if lesion.tumour]
+    first = tumours[0] if tumours else max(by_size, key=lambda one: (one.sure, one.malignancy), default=None)
     return [] if first is None else [first, *(lesion for lesion in by_size if lesion is not first)]
+
+
+def too_uncertain(lesions: Sequence[OutlinedLesion], least: str) -> tuple[str, ...]:
+    """A warning of what would be a tumour if it were a lesion for sure.
+
+    Args:
+        lesions: in the order of their labels.
+        least: the score that is needed, as text.
+    """
+    numbers = [
+        str(label) if lesion.score is None else f"{label} (score {lesion.score:.2f})"
+        for label, lesion in enumerate(lesions, start=1)
+        if lesion.malignancy >= MALIGNANT and not lesion.tumour
+    ]
+    if not numbers:
+        return ()
+    which = ", ".join(numbers)
+    return (f"Malignant by its looks, but with a score below {least} too uncertain to stage by: lesion {which}.",)
 
 
 def combine(
@@ -103,7 +128,7 @@ def combine(
     for label, (lesion, uid) in enumerate(zip(lesions, uids, strict=True), start=1):
         part = lesion.part
         size = measure_lesion(part.mask, moved_to(volume.affine, part.corner), volume.array[part.box], edition=edition)
-        primary = label == 1 and lesion.malignancy >= MALIGNANT
+        primary = label == 1 and lesion.tumour
         findings.append(
             LesionFinding(
                 label=label,
@@ -116,25 +141,24 @@ def combine(
                 malignancy=lesion.malignancy,
             )
         )
-    staging, warnings = _stage(findings, learned, edition)
+    staging, warnings = _stage(findings, sum(lesion.tumour for lesion in lesions[1:]), learned, edition)
     return Findings(tuple(findings), staging, algorithm), warnings
 
 
 def _stage(
-    lesions: Sequence[LesionFinding], learned: StageSets | None, edition: str
+    lesions: Sequence[LesionFinding], others: int, learned: StageSets | None, edition: str
 ) -> tuple[StagingFinding, tuple[str, ...]]:
     every = {letter: frozenset(categories(letter, edition)) for letter in LETTERS}
     reasons, warnings, not_assessed = [], [], []
     primary = lesions[0] if lesions and lesions[0].category is Category.PRIMARY else None
     if primary is None:
-        what = "no lesion was found" if not lesions else "no lesion found is probably malignant"
+        what = "no lesion was found" if not lesions else "no lesion found is surely one and probably malignant"
         reasons.append(f"T is not measured: {what}")
     else:
         size = primary.measurement.size_t
         every["t"] = size.members
         reasons.append(f"T at least {size.at_least}: {'; '.join(size.reasons)} (lesion 1, presumed primary tumour)")
         not_assessed += [descriptor.value for descriptor in size.not_assessed]
-        others = sum(own.malignancy is not None and own.malignancy >= MALIGNANT for own in lesions[1:])
         if others:
             warnings.append(
                 f"{others} further lesion{'s are' if others > 1 else ' is'} probably malignant: if of the same tumour, "

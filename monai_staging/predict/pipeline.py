@@ -25,7 +25,7 @@ from monai_staging.networks.folding import fold_norms
 from monai_staging.outputs.dicom_sources import lesion_uid
 from monai_staging.outputs.findings import Algorithm
 from monai_staging.outputs.reported import ReportedStudy
-from monai_staging.predict.combine import OutlinedLesion, combine, order_lesions
+from monai_staging.predict.combine import OutlinedLesion, combine, order_lesions, too_uncertain
 from monai_staging.predict.models import STEPS, LoadedModel
 from monai_staging.predict.nodules import NoduleClassifier
 from monai_staging.predict.outliner import LesionOutliner, without_repeats
@@ -44,6 +44,9 @@ SEEN_MM = 16.0
 """Edge of the box around a place at which a reader sees a lesion."""
 LISTED = 5
 """Places without an outline that a warning names; all are among the detections."""
+PRIMARY_POINT = "2 fp/scan"
+"""A primary tumour has the score of this operating point at the least: no stage rests on what scans without a lesion
+are full of."""
 MOST = 20
 """Lesions of a study: a detector that finds more than this has not understood the scan."""
 
@@ -87,6 +90,7 @@ class Predictor:
         detection = self.models["detection"]
         self.points = OperatingPoints.load(detection.folder / POINTS)
         self.threshold = self.points.threshold(self.point)
+        self.sure = self.points.threshold(PRIMARY_POINT)
         self.detector = self._built("detection", lambda bundle: bundle.part("scanner"))
         self.outliner = self._built("segmentation", self._outliner)
         self.classifier = self._built("malignancy", NoduleClassifier)
@@ -133,7 +137,9 @@ class Predictor:
         with self._step("measurement"):
             lesions = order_lesions(
                 [
-                    OutlinedLesion(part, None if scores[place] is None else boxes[place], scores[place], chance)
+                    OutlinedLesion(part, boxes[place], score, chance, score >= self.sure)
+                    if (score := scores[place]) is not None
+                    else OutlinedLesion(part, None, None, chance)
                     for part, place, chance in zip(outlined, kept, chances, strict=True)
                 ]
             )
@@ -154,6 +160,7 @@ class Predictor:
             warnings=(
                 *warnings,
                 *(f"Nothing was outlined {_where(at_mm[place])}." for place in unoutlined if place < len(seen)),
+                *too_uncertain(lesions, f"{self.sure:.2f} ({PRIMARY_POINT})"),
                 *self._warnings(len(lesions), detections, detected),
             ),
             seconds=dict(self._seconds),

@@ -121,7 +121,7 @@ def _measured(size_mm: float, edition: str, solid_mm: float | None) -> tuple[str
     _check_size("size_mm", size_mm, minimum_allowed=False)
     if solid_mm is None:
         category = category_of_size(size_mm, edition)
-        return category, size_mm, f"size {size_mm:g} mm, taken as solid throughout: {category}"
+        return category, size_mm, f"size {_shown(size_mm)} mm, taken as solid throughout: {category}"
     _check_size("solid_mm", solid_mm, minimum_allowed=True)
     if solid_mm > size_mm:
         raise UsageError(
@@ -129,14 +129,15 @@ def _measured(size_mm: float, edition: str, solid_mm: float | None) -> tuple[str
         )
     if edition in ("6", "7"):
         category = category_of_size(size_mm, edition)
-        return category, size_mm, f"size {size_mm:g} mm: {category} (the {edition}th edition counts the whole lesion)"
+        whole = f"the {edition}th edition counts the whole lesion"
+        return category, size_mm, f"size {_shown(size_mm)} mm: {category} ({whole})"
     if solid_mm == 0:
         category = "Tis" if size_mm <= _SUBSOLID_TOTAL_MM else "T1a"
-        return category, 0.0, f"pure ground glass of {size_mm:g} mm: {category}"
+        return category, 0.0, f"pure ground glass of {_shown(size_mm)} mm: {category}"
     if solid_mm <= _MINIMAL_SOLID_MM and size_mm <= _SUBSOLID_TOTAL_MM:
-        return "T1mi", solid_mm, f"solid component {solid_mm:g} mm in a lesion of {size_mm:g} mm: T1mi"
+        return "T1mi", solid_mm, f"solid component {_shown(solid_mm)} mm in a lesion of {_shown(size_mm)} mm: T1mi"
     category = category_of_size(solid_mm, edition)
-    return category, solid_mm, f"solid component {solid_mm:g} mm of a lesion of {size_mm:g} mm: {category}"
+    return category, solid_mm, f"solid component {_shown(solid_mm)} mm of a lesion of {_shown(size_mm)} mm: {category}"
 
 
 def _descriptors(names: Iterable[Descriptor | str]) -> frozenset[Descriptor]:
@@ -150,6 +151,12 @@ def _descriptors(names: Iterable[Descriptor | str]) -> frozenset[Descriptor]:
             known = ", ".join(descriptor.value for descriptor in Descriptor)
             raise UsageError(f"T descriptor must be one of: {known}; got {name!r}.") from None
     return frozenset(found)
+
+
+def _shown(value_mm: float) -> str:
+    """A length as it is told: to a tenth, unless that would move it onto a limit, which are whole millimetres."""
+    tenth = round(float(value_mm), 1)
+    return f"{value_mm if tenth.is_integer() else tenth:g}"
 
 
 def _check_size(name: str, value_mm: float, *, minimum_allowed: bool) -> None:

@@ -7,7 +7,7 @@ from monai_staging.cohort.lesions import Part
 from monai_staging.cohort.volume import Volume
 from monai_staging.measure import measure_lesion
 from monai_staging.outputs.findings import Algorithm, Category, Site
-from monai_staging.predict.combine import OutlinedLesion, StageSets, combine, order_lesions
+from monai_staging.predict.combine import OutlinedLesion, StageSets, combine, order_lesions, too_uncertain
 from monai_staging.tnm.probabilities import group_probabilities
 
 ALGORITHM = Algorithm("predict", "1", ())
@@ -64,7 +64,10 @@ def test_t_of_the_primary_tumour(volume: Volume) -> None:
 
 
 def test_no_tumour_no_t(volume: Volume) -> None:
-    for lesions, reason in (([], "no lesion was found"), ([lesion((90, 0, 0), 8, 0.3)], "is probably malignant")):
+    for lesions, reason in (
+        ([], "no lesion was found"),
+        ([lesion((90, 0, 0), 8, 0.3)], "surely one and probably malignant"),
+    ):
         findings, _ = combined(volume, lesions, None)
         assert findings.staging.tnm.is_unknown("t")
         assert reason in findings.staging.reasons[0]
@@ -90,3 +93,17 @@ def test_sets_are_named_with_their_confidence(volume: Volume) -> None:
 def test_in_the_middle_no_side_is_named(volume: Volume) -> None:
     findings, _ = combined(volume, [lesion((55, 10, 5), 10, 0.9)], None)
     assert findings.lesions[0].site is Site.LUNG
+
+
+def test_no_stage_rests_on_a_box_that_is_hardly_a_lesion(volume: Volume) -> None:
+    ghost = OutlinedLesion(cube((20, 10, 5), 60), np.zeros(6), 0.03, 0.9, sure=False)
+    findings, _ = combined(volume, [ghost], learned())
+    assert findings.staging.tnm.is_unknown("t") and findings.lesions[0].category is Category.NODULE
+    assert "T is not measured: no lesion found is surely one and probably malignant" in findings.staging.reasons
+    sure = lesion((90, 0, 0), 12, 0.6, score=0.9)
+    findings, warnings = combined(volume, [ghost, sure], learned())
+    assert findings.lesions[0].score == 0.9 and findings.lesions[0].category is Category.PRIMARY
+    assert not any("further lesion" in text for text in warnings)
+    (said,) = too_uncertain(order_lesions([ghost, sure]), "0.16 (2 fp/scan)")
+    assert said.endswith("with a score below 0.16 (2 fp/scan) too uncertain to stage by: lesion 2 (score 0.03).")
+    assert too_uncertain([sure], "0.16") == ()

@@ -201,3 +201,17 @@ def test_more_knowledge_never_widens_the_set(
     assert list(alone.t) == sorted(alone.t, key=order.index)
     assert alone.t[-1] == "T4" and alone.t[0] == alone.measured == ruled_out.t[0]
     assert order.index(raised.at_least) >= order.index(alone.measured)
+
+
+@pytest.mark.parametrize(
+    ("size_mm", "text"),
+    [
+        (42.563, "size 42.6 mm"),
+        (10.0, "size 10 mm"),
+        (10.01, "size 10.01 mm"),
+        (9.96, "size 9.96 mm"),
+        (7.25, "size 7.2 mm"),
+    ],
+)
+def test_a_size_is_told_to_a_tenth_but_never_as_a_limit_that_it_is_not(size_mm: float, text: str) -> None:
+    assert t_from_size(size_mm, "8").reasons[0].startswith(text + ",")
