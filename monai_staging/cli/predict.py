@@ -43,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "weights (a file, a folder or package of a bundle, or an MLflow URI; default: those that each bundle ships)"
     )
     for name in BUNDLES:
-        weights.add_argument(f"--{name}", metavar="WEIGHTS")
+        if name != "staging":
+            weights.add_argument(f"--{name}", metavar="WEIGHTS")
+    weights.add_argument("--staging", metavar="WEIGHTS", action="append", help="can be repeated: an ensemble")
+    weights.add_argument(
+        "--passes", type=int, default=0, metavar="N", help="passes of staging with dropout, whose mean is reported"
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:0 (default: a GPU if there is one)")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON document")
 
@@ -65,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
             batch=args.batch,
             overwrite=args.overwrite,
             weights={name: getattr(args, name) for name in BUNDLES},
+            passes=args.passes,
             device=args.device,
             json=args.json,
         ),

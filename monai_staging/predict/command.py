@@ -68,7 +68,8 @@ def load_predictor(request: Request, say: Say) -> Predictor:
 
     device = request.device if request.device != "auto" else "cuda:0" if torch.cuda.is_available() else "cpu"
     start = time.monotonic()
-    models = {name: load_model(name, request.weights.get(name), device) for name in STEPS}
+    passes = {"staging": request.passes}
+    models = {name: load_model(name, request.weights.get(name), device, passes.get(name, 0)) for name in STEPS}
     predictor = Predictor(models, request.point, device, say)
     say(f"networks loaded in {time.monotonic() - start:.1f} s")
     return predictor

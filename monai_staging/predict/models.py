@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from monai_staging.errors import DataError, UsageError
+from monai_staging.networks.pretrained.source import file_sha256
 from monai_staging.outputs.findings import Model
-from monai_staging.packaging.networks import MODEL, networks_of
+from monai_staging.packaging.networks import MODEL, Packaged, networks_of
 from monai_staging.packaging.source import find_bundle
 from monai_staging.workflows.configured import ConfiguredBundle
 
@@ -68,6 +69,7 @@ class LoadedModel:
         bundle: its configs.
         folder: that the weights lie in, with what was chosen for them.
         learned_from: what the weights have seen, where their card says so.
+        passes: with dropout, whose mean is what is said; 0 for one without.
     """
 
     name: str
@@ -75,49 +77,75 @@ class LoadedModel:
     folder: Path
     learned_from: str
 
+    passes: int = 0
+
     @property
-    def model(self) -> Model:
-        """Name and digest, for outputs."""
-        return Model(self.name, f"sha256:{self.bundle.weights_sha256}")
+    def models(self) -> tuple[Model, ...]:
+        """Name and digest of each network, for outputs."""
+        members = self.bundle.members
+        name = self.name if not self.passes else f"{self.name}-{self.passes}-passes"
+        return tuple(
+            Model(name if len(members) == 1 else f"{name}-{place}-of-{len(members)}", f"sha256:{file_sha256(path)}")
+            for place, path in enumerate(members, start=1)
+        )
 
 
-def load_model(name: str, source: str | None = None, device: str | torch.device = "cpu") -> LoadedModel:
+def load_model(
+    name: str, source: str | Sequence[str] | None = None, device: str | torch.device = "cpu", passes: int = 0
+) -> LoadedModel:
     """The bundle of a step with its weights.
 
     Args:
         name: one of :data:`STEPS`.
         source: the weights: a file, a folder with ``model.pt``, a packaged bundle (folder or ``.zip``), or an MLflow
-            URI (``runs:/...``, ``models:/...``); those that the bundle ships where it is ``None``.
+            URI (``runs:/...``, ``models:/...``); those that the bundle ships where it is ``None``. Several of staging
+            are an ensemble, with the configs of the first.
         device: where it runs.
+        passes: of staging, with dropout.
 
     Raises:
-        UsageError: no such step.
+        UsageError: no such step, or an ensemble or passes of another than staging.
         DataError: no weights; the message names the command that trains some.
     """
     if name not in STEPS:
         raise UsageError(f"Predict: a bundle is one of {', '.join(STEPS)}; found {name!r}")
+    sources: list[str | None] = [source] if source is None or isinstance(source, str) else list(source) or [None]
+    if (len(sources) > 1 or passes) and name != "staging":
+        raise UsageError(
+            "Predict: an ensemble or passes with dropout are of staging; "
+            f"found {len(sources)} weights and {passes} passes of {name}."
+        )
     step = STEPS[name]
     network = next(own for own in networks_of(name) if own.name == step.network)
+    roots, weights = zip(*(_found(name, network, own) for own in sources), strict=True)
+    root = roots[0]
+    configs = root / "configs" if (root / "configs").is_dir() else root
+    bundle = ConfiguredBundle(
+        [configs / f"{file}.json" for file in network.configs],
+        weights[0] if len(weights) == 1 else weights,
+        {"bundle_root": str(root), **step.keys, **({"passes": passes} if passes else {})},
+        device,
+        step.kept,
+        name.capitalize(),
+    )
+    every = dict.fromkeys(text for path in weights if (text := _learned_from(path)))
+    return LoadedModel(name, bundle, weights[0].parent, "; ".join(every), passes)
+
+
+def _found(name: str, network: Packaged, source: str | None) -> tuple[Path, Path]:
+    """The folder of a bundle, and weights of it."""
     place = None if source is None else _local(source, name)
     if place is not None and (place / "configs").is_dir():
-        configs, root, place = place / "configs", place, None
+        root, place = place, None
     else:
-        configs = root = find_bundle(name)
+        root = find_bundle(name)
     weights = (root / network.weights) if place is None else place / MODEL if place.is_dir() else place
     if not weights.is_file():
         raise DataError(
             f"{name.capitalize()}: weights are needed, found none in {source or weights.parent}. Train some: "
             f"{network.command(f'bundles/{name}')}, then give --{name} OUT/{MODEL}."
         )
-    bundle = ConfiguredBundle(
-        [configs / f"{file}.json" for file in network.configs],
-        weights,
-        {"bundle_root": str(root), **step.keys},
-        device,
-        step.kept,
-        name.capitalize(),
-    )
-    return LoadedModel(name, bundle, weights.parent, _learned_from(weights))
+    return root, weights
 
 
 def _local(source: str, name: str) -> Path:

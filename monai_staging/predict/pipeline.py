@@ -96,7 +96,7 @@ class Predictor:
         self.classifier = self._built("malignancy", NoduleClassifier)
         self.stager = self._built("staging", Stager)
         self.reader = StageReader.beside(self.models["staging"])
-        self.algorithm = Algorithm(NAME, __version__, tuple(self.models[name].model for name in STEPS))
+        self.algorithm = Algorithm(NAME, __version__, tuple(own for name in STEPS for own in self.models[name].models))
 
     def __call__(self, study: Study, at_mm: Sequence[tuple[float, float, float]] = ()) -> Prediction:
         """What is found in a study.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,8 @@ class Request:
     store: bool = False
     batch: bool = False
     overwrite: bool = False
-    weights: Mapping[str, str | None] = field(default_factory=dict)
+    weights: Mapping[str, str | Sequence[str] | None] = field(default_factory=dict)
+    passes: int = 0
     device: str = "auto"
     json: bool = False
 

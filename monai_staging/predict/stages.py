@@ -42,7 +42,7 @@ class StageReader:
         Raises:
             DataError: it is of other weights, or no calibration.
         """
-        return cls(load_calibration("beside", [model.bundle.weights]))
+        return cls(load_calibration("beside", model.bundle.members, model.passes))
 
     def statement(self, phantom: bool) -> tuple[str, ...]:
         """What a report says of the probabilities, a sentence each.

@@ -24,7 +24,7 @@ class ConfiguredBundle:
 
     Args:
         configs: of the bundle, the later ones over the first; a config is as trusted as a program.
-        weights: of its network; those that the configs name where it is ``None``.
+        weights: of its network, or of several as an ensemble; those that the configs name where it is ``None``.
         keys: of the configs, with other values.
         device: where it runs.
         kept: keys of the first config that the parts depend on; of the later ones they do on all.
@@ -38,7 +38,7 @@ class ConfiguredBundle:
     def __init__(
         self,
         configs: Sequence[str | os.PathLike[str]],
-        weights: str | os.PathLike[str] | None = None,
+        weights: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         keys: Mapping[str, Any] | None = None,
         device: str | torch.device = "cpu",
         kept: Iterable[str] = (),
@@ -59,18 +59,29 @@ class ConfiguredBundle:
                 raise UsageError(f"{name}: a key of {' and '.join(files)} is needed, found {key!r}")
             self._parser[key] = value
         if weights is not None:
-            self._parser["weights"] = str(weights)
+            if isinstance(weights, str | os.PathLike):
+                self._parser["weights"] = str(weights)
+            else:
+                self._parser["weights"] = [str(path) for path in weights]
         self._parser["device"] = torch.device(device)
         used = {*kept, *(key for document in documents[1:] for key in document)} - set(_PLACES)
         self.settings = {key: self._parser[key] for key in sorted(used)}
-        self.weights = Path(str(self._parser.get_parsed_content("weights")))
-        if not self.weights.is_file():
-            raise DataError(f"{name}: its weights {self.weights} are not there; name them, or train it first.")
+        found = self._parser.get_parsed_content("weights")
+        self.members = tuple(Path(str(path)) for path in (found if isinstance(found, list) else [found]))
+        for member in self.members:
+            if not member.is_file():
+                raise DataError(f"{name}: its weights {member} are not there; name them, or train it first.")
+
+    @property
+    def weights(self) -> Path:
+        """Its weights, or the first of an ensemble's."""
+        return self.members[0]
 
     @property
     def weights_sha256(self) -> str:
-        """Of its weights' file, in hexadecimal."""
-        return file_sha256(self.weights)
+        """Of its weights' file, in hexadecimal; of several, of their digests."""
+        digests = [file_sha256(path) for path in self.members]
+        return digests[0] if len(digests) == 1 else hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
     @property
     def digest(self) -> str:

@@ -6,10 +6,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.networks.pretrained.source import file_sha256
+from monai_staging.outputs.findings import Model
 from monai_staging.predict.models import STEPS, load_model
+from monai_staging.predict.stages import StageReader
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SHIPPED = BUNDLES / "staging" / "models" / "model.pt"
@@ -17,7 +20,7 @@ SHIPPED = BUNDLES / "staging" / "models" / "model.pt"
 
 def test_shipped_weights_say_what_they_have_seen() -> None:
     found = load_model("staging")
-    assert found.model.name == "staging" and found.model.digest == f"sha256:{file_sha256(SHIPPED)}"
+    assert found.models == (Model("staging", f"sha256:{file_sha256(SHIPPED)}"),)
     assert "phantoms" in found.learned_from
 
 
@@ -84,3 +87,31 @@ def test_a_card_that_says_nothing(tmp_path: Path) -> None:
     assert load_model("staging", str(tmp_path)).learned_from == "patients of ours"
     (tmp_path / "model.json").write_text("no json")
     assert load_model("staging", str(tmp_path)).learned_from == ""
+
+
+def test_an_ensemble_says_what_the_mean_of_its_members_says(tmp_path: Path) -> None:
+    """Of staging alone; each member is named, and a calibration of one of them is not the ensemble's."""
+    other = tmp_path / "other.pt"
+    state = torch.load(SHIPPED, weights_only=True)
+    torch.save({name: value * 0.9 for name, value in state.items()}, other)
+    shutil.copy(SHIPPED.with_name("model.json"), tmp_path)
+    found = load_model("staging", [str(SHIPPED), str(other)])
+    assert [own.name for own in found.models] == ["staging-1-of-2", "staging-2-of-2"]
+    assert len({own.digest for own in found.models}) == 2
+    assert StageReader.beside(found).calibration is None
+    assert "phantoms" in found.learned_from and ";" not in found.learned_from
+    single = [load_model("staging", str(path)).bundle.part("net").eval() for path in (SHIPPED, other)]
+    image = torch.rand(1, 3, *found.bundle.part("size"))
+    with torch.inference_mode():
+        both = found.bundle.part("net").eval()(image)
+        letters = single[0].classes.values()
+        each = [network(image).split([len(names) for names in letters], dim=1) for network in single]
+        means = [(one.softmax(1) + two.softmax(1)) / 2 for one, two in zip(*each, strict=True)]
+    torch.testing.assert_close(both.exp(), torch.cat(means, dim=1), atol=1e-5, rtol=1e-4)
+
+
+def test_only_staging_has_several() -> None:
+    with pytest.raises(UsageError, match="are of staging; found 2 weights and 0 passes of malignancy"):
+        load_model("malignancy", ["a.pt", "b.pt"])
+    with pytest.raises(UsageError, match="found 1 weights and 3 passes of detection"):
+        load_model("detection", passes=3)
