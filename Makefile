@@ -49,8 +49,11 @@ train: $(VENV)/.base ## train and evaluate the staging network on the default ph
 	@$(BIN)/python -m monai.bundle run --config_file $(STAGING)/train.json
 	@echo "(mlflow is in $(BIN): put it on the path with . $(BIN)/activate)"
 
+# A file's tests share what they train. Files go to the workers in the order of their names: those that take minutes
+# (tests/bundles) first, not those of the most tests, or one of them would be left for the end.
 test: $(VENV)/.dev ## run the test-suite with branch coverage
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --durations 10 --cov --cov-report term --cov-fail-under 90
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10 \
+	  --cov --cov-report term --cov-fail-under 90
 
 lint: $(VENV)/.dev ## ruff, formatting, and mypy (strict) on the package
 	@$(BIN)/ruff check .

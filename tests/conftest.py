@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
 MISSING = "real data missing"
 NO_TOOL = "tool missing"
 
@@ -38,7 +42,7 @@ NO_TOOL = "tool missing"
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the repository."""
-    return Path(__file__).resolve().parents[1]
+    return ROOT
 
 
 @pytest.fixture(scope="session")
@@ -111,11 +115,138 @@ def _made_once(factory: pytest.TempPathFactory, name: str, **settings: Any) -> P
     """A cohort of tiny phantoms in what all workers of this run have in common."""
     from monai_staging.cohort.default import default_cohort
 
-    shared = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
+    shared = _shared(factory)
     with FileLock(shared / f"{name}.lock"):
-        return default_cohort(shared / name, resolution="tiny", workers=1, **settings)
+        return default_cohort(shared / name, resolution="tiny", workers=2, **settings)
+
+
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    """The temporary folder that all workers of this run have in common."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, which take seconds to make; made once for all workers, to be copied."""
+    import mlflow
+
+    path = _shared(tmp_path_factory) / "empty-mlflow.db"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            making = path.with_suffix(".part")
+            before = Path.cwd()
+            os.chdir(path.parent)  # where MLflow makes a folder for artifacts
+            try:
+                mlflow.MlflowClient(f"sqlite:///{making}")
+            finally:
+                os.chdir(before)
+            making.rename(path)
+    return path
+
+
+@dataclass
+class WarmRun:
+    """A process that `WarmPython` has started, in a session of its own."""
+
+    python: WarmPython
+    pid: int
+    stdout: Path
+    stderr: Path
+    returncode: int | None = None
+
+    def signal(self, number: int, group: bool = True) -> None:
+        """Sends a signal, to all processes of its session or to it alone."""
+        (os.killpg if group else os.kill)(self.pid, number)
+
+    def kill(self) -> None:
+        """Ends it and what it started, at once, and waits until it is gone."""
+        self.signal(signal.SIGKILL)
+        self.wait(30)
+
+    def wait(self, seconds: float = 600) -> int:
+        """Its exit code, once it has ended; an error, and its end, if it takes longer."""
+        if self.returncode is None:
+            self.returncode = self.python.ask({"wait": self.pid}, seconds, self)
+        return self.returncode
+
+
+@dataclass
+class WarmPython:
+    """Runs `python -m MODULE` without the seconds of imports: a process forked from one that has done them.
+
+    Attributes:
+        folder: for what the processes print.
+    """
+
+    folder: Path
+    _runs: int = 0
+    _process: subprocess.Popen[str] | None = field(default=None, repr=False)
+
+    def start(
+        self, module: str, *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> WarmRun:
+        """Starts it from the project's root, or from ``cwd``; ``env`` is beside the test's own environment."""
+        self._runs += 1
+        files = [self.folder / f"{self._runs}-{name}" for name in ("stdout", "stderr")]
+        request = {
+            "module": module,
+            "arguments": list(map(str, arguments)),
+            "folder": str(cwd or ROOT),
+            "environment": {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+            "stdout": str(files[0]),
+            "stderr": str(files[1]),
+        }
+        return WarmRun(self, self.ask(request, 300), *files)
+
+    def run(
+        self, module: str, *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Starts it and waits for its end."""
+        run = self.start(module, *arguments, cwd=cwd, env=env)
+        return subprocess.CompletedProcess(arguments, run.wait(), run.stdout.read_text(), run.stderr.read_text())
+
+    def ask(self, request: dict[str, Any], seconds: float, run: WarmRun | None = None) -> int:
+        """What the forking process answers."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("warm_python.py"))],
+                **{"cwd": ROOT, "env": {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}},
+                **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True},
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        if select.select([self._process.stdout], [], [], seconds)[0]:
+            return int(self._process.stdout.readline())
+        if run is None:
+            raise AssertionError(f"no process after {seconds} seconds")
+        run.signal(signal.SIGKILL)
+        self._process.stdout.readline()
+        raise AssertionError(f"no end after {seconds} seconds: {run.stderr.read_text()[-4000:]}")
+
+    def close(self) -> None:
+        """Ends the forking process."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            self._process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
+    """Runs modules as a user does, in processes of their own, without a wait for imports."""
+    python = WarmPython(tmp_path_factory.mktemp("printed"))
+    yield python
+    python.close()
+
+
+@pytest.fixture
+def reads_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Series are ingested in this process: that workers do it, and may die, is tested in test_ingest.py."""
+    from monai_staging.cohort import ingest
+
+    monkeypatch.setattr(ingest, "run_in_workers", lambda run, tasks, workers: ((task, run(task)) for task in tasks))
 
 
 @pytest.fixture(scope="session")

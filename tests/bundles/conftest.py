@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import select
-import signal
+import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,6 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from monai_staging.tnm.categories import LETTERS, categories
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -41,51 +36,40 @@ def older_cohort(tiny_cohort: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
-    """Runs `python -m monai.bundle` from the project's root, as a user does, in a process of its own."""
-    printed = tmp_path_factory.mktemp("printed")
-    one_thread = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    warm = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("warm_python.py"))],
-        **{"cwd": ROOT, "env": {**os.environ, **one_thread}, "text": True},
-        **{
-            "stdin": subprocess.PIPE,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.DEVNULL,
-            "start_new_session": True,
-        },
-    )
-    assert warm.stdin is not None and warm.stdout is not None
+def start_bundle(warm_python: Any, empty_database: Path) -> Callable[..., Any]:
+    """Starts `python -m monai.bundle` from the project's root, as a user does, in a process of its own."""
 
-    def run(*arguments: str | Path, folder: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        files = [printed / name for name in ("stdout", "stderr")]
-        request = {
-            "arguments": list(map(str, arguments)),
-            "folder": str(ROOT),
-            "environment": {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlruns.db", **one_thread},
-            "stdout": str(files[0]),
-            "stderr": str(files[1]),
-        }
-        warm.stdin.write(json.dumps(request) + "\n")
-        warm.stdin.flush()
-        if not select.select([warm.stdout], [], [], 600)[0]:
-            os.killpg(warm.pid, signal.SIGKILL)
-            raise AssertionError(f"{arguments}: no end after 600 seconds")
-        code = int(warm.stdout.readline())
-        result = subprocess.CompletedProcess(arguments, code, *(file.read_text() for file in files))
-        if check and code:
-            raise AssertionError(f"{arguments}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}")
-        return result
+    def start(*arguments: str | Path, folder: Path) -> Any:
+        database = folder / "mlruns.db"
+        if not database.exists():
+            shutil.copy(empty_database, database)
+        environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{database}", "PYTHONWARNINGS": "ignore"}
+        return warm_python.start("monai.bundle", *arguments, env=environment)
 
-    yield run
-    warm.stdin.close()
-    warm.wait(30)
+    return start
 
 
 @pytest.fixture(scope="session")
-def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One MLflow database for runs that nothing is asked of: making one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('tracking')}/mlruns.db"
+def run_bundle(start_bundle: Callable[..., Any]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs such a process to its end."""
+
+    def run(*arguments: str | Path, folder: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        process = start_bundle(*arguments, folder=folder)
+        code = process.wait()
+        result = subprocess.CompletedProcess(arguments, code, process.stdout.read_text(), process.stderr.read_text())
+        if check and result.returncode:
+            raise AssertionError(f"{arguments}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}")
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tracking_uri(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow database for runs that nothing is asked of."""
+    path = tmp_path_factory.mktemp("tracking") / "mlruns.db"
+    shutil.copy(empty_database, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from monai_staging.networks.pretrained import read_checkpoint
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "detection"
 CONFIGS = ("train", "evaluate", "inference")
-NETWORK = {"width": 0.125, "channels": 8, "spacing_mm": 4.0, "anchors_mm": [12.0, 20.0], "size": 32}
+# Of maps of few cells oneDNN's bfloat16 has given gradients of infinity.
+NETWORK = {"width": 0.125, "channels": 8, "spacing_mm": 4.0, "anchors_mm": [12.0, 20.0], "size": 32, "amp": False}
 # What evaluation and inference know nothing of.
 TRAINING = ("--patches", "2", "--jitter_mm", "24")
 SMALL = [part for name, value in NETWORK.items() for part in (f"--{name}", str(value).replace(" ", ""))]
@@ -116,14 +117,14 @@ def test_inference_needs_no_labels_and_keeps_what_counts(
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_not(
-    tiny_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_cohort: Path, tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
 
     def train(folder: str, stop_after: int | None = None, resume: bool = False) -> dict[str, torch.Tensor]:
         parser = ConfigParser()
         parser.read_config(BUNDLE / "train.json")
-        settings = {**NETWORK, "epochs": 3, "limit": 3, "val_interval": 100, "system_metrics": False, "amp": False}
+        settings = {**NETWORK, "epochs": 3, "limit": 3, "val_interval": 100, "system_metrics": False}
         parser.update({**settings, "dataset_dir": str(tiny_cohort), "output_dir": folder, "resume": resume})
         parser.get_parsed_content("initialize")
         trainer = parser.get_parsed_content("train#trainer")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -173,7 +172,7 @@ def test_a_medmnist_file_trains_and_evaluates_with_one_command(
     np.savez(path, **arrays)
     views = "3d" if kind == "nodulemnist3d" else "central"
     run_bundle(
-        *("run", "--config_file", BUNDLE / "train.json", "--dataset_dir", path, "--epochs", "4"),
+        *("run", "--config_file", BUNDLE / "train.json", "--dataset_dir", path, "--epochs", "1"),
         *("--output_dir", tmp_path / "run", *SMALL, "--views", views, "--measured", "false", "--log_model", "false"),
         folder=tmp_path,
     )
@@ -193,21 +192,20 @@ def test_a_medmnist_file_trains_and_evaluates_with_one_command(
     assert metrics["auroc"]["value"] == pytest.approx(auc) and metrics["accuracy"]["value"] == pytest.approx(acc)
 
 
-def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(nodules: Path, tmp_path: Path) -> None:
-    def command(name: str, *more: str) -> list[str]:
-        arguments = ["run", "--config_file", str(BUNDLE / "train.json"), "--dataset_dir", str(nodules), "--epochs", "4"]
-        arguments += ["--output_dir", str(tmp_path / name), "--figures", "false", "--log_model", "false", *SMALL, *more]
-        return [sys.executable, "-m", "monai.bundle", *arguments]
+def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(
+    nodules: Path, run_bundle: RunBundle, start_bundle: Callable[..., Any], tmp_path: Path
+) -> None:
+    def arguments(name: str, *more: str) -> list[str]:
+        own = ["run", "--config_file", str(BUNDLE / "train.json"), "--dataset_dir", str(nodules), "--epochs", "4"]
+        own += ["--output_dir", str(tmp_path / name), "--figures", "false", "--log_model", "false", *SMALL, *more]
+        return own
 
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db", "OMP_NUM_THREADS": "1"}
-    quiet = {"cwd": ROOT, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(command("whole"), check=True, timeout=300, **quiet)
-    process = subprocess.Popen(command("killed"), **quiet)
+    run_bundle(*arguments("whole"), folder=tmp_path)
+    process = start_bundle(*arguments("killed"), folder=tmp_path)
     end = time.monotonic() + 120
     while not list((tmp_path / "killed").glob("checkpoint-*.pt")) and time.monotonic() < end:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait(30)
+    process.kill()
     assert not (tmp_path / "killed" / "predictions.csv").exists()
-    subprocess.run(command("killed", "--resume", "true"), check=True, timeout=300, **quiet)
+    run_bundle(*arguments("killed", "--resume", "true"), folder=tmp_path)
     assert (tmp_path / "killed" / "predictions.csv").read_text() == (tmp_path / "whole" / "predictions.csv").read_text()

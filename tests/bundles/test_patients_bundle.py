@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +42,7 @@ def arguments(settings: dict) -> list[str]:
 def screened(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten tiny phantoms, of which half have a cancer."""
     path = tmp_path_factory.mktemp("screened") / "cohort"
-    return default_cohort(path, 10, seed=5, resolution="tiny", workers=1, test=0.4, disease="screening")
+    return default_cohort(path, 10, seed=5, resolution="tiny", workers=2, test=0.4, disease="screening")
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +126,15 @@ def test_a_training_goes_on_where_it_was_stopped(
 
 
 def test_pools_are_trained_on_the_same_nodules_under_one_run(
-    screened: Path, cache: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    screened: Path,
+    cache: Path,
+    repository: Path,
+    empty_database: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(repository)
+    shutil.copy(empty_database, tmp_path / "mlruns.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
     monkeypatch.setattr(arms, "run_in_workers", lambda run, tasks, workers: ((task, run(task)) for task in tasks))
     files = {path: path.stat().st_mtime_ns for path in cache.rglob("*.pt")}

@@ -18,8 +18,9 @@ from monai_staging.tnm.categories import LETTERS
 from monai_staging.workflows.staging_calibration import calibration_file, model_digests
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "staging"
-KEYS = {"size": [48, 48, 24], "spacing_mm": [7.0, 7.0, 14.0], "width": 0.125}
-SMALL = ["--resamples", "20", *(text for name, value in KEYS.items() for text in (f"--{name}", json.dumps(value)))]
+KEYS = {"network": "resnet10", "size": [48, 48, 24], "spacing_mm": [7.0, 7.0, 14.0], "width": 0.125}
+SMALL = ["--resamples", "20", "--network", KEYS["network"]]
+SMALL += [text for name in ("size", "spacing_mm", "width") for text in (f"--{name}", json.dumps(KEYS[name]))]
 CALIBRATE = str([str(BUNDLE / "evaluate.json"), str(BUNDLE / "calibrate.json")])
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -49,6 +50,7 @@ def calibrated(
     result = run_bundle(
         *("run", "--config_file", CALIBRATE, "--dataset_dir", tiny_cohort, "--weights", weights[0]),
         *("--part", "['training','validation','test']", "--coverage", "0.6", "--output_dir", folder / "out", *SMALL),
+        *("--attention_cases", "0"),
         folder=folder,
     )
     (folder / "stdout.txt").write_text(result.stdout)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -117,12 +117,15 @@ def test_the_comparison_s_settings_are_keys_of_both_bundles(monkeypatch: pytest.
     assert networks == {(name, 0.25) for name in ("alexnet", "vgg16", "vgg19", "resnet18")}
 
 
-def test_monai_staging_compare_staging_ends_with_the_accuracies_of_every_arm(tiny_cohort: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlruns.db", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "monai_staging.cli", "compare", "staging", "--dataset-dir", str(tiny_cohort)]
+def test_monai_staging_compare_staging_ends_with_the_accuracies_of_every_arm(
+    tiny_cohort: Path, warm_python: Any, empty_database: Path, tmp_path: Path
+) -> None:
+    shutil.copy(empty_database, tmp_path / "mlruns.db")
+    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlruns.db"}
+    command = ["compare", "staging", "--dataset-dir", str(tiny_cohort)]
     command += ["--networks", "AlexNet", "--seeds", "1", "--set", "epochs=1", "width=0.125", "limit=8"]
     command += ["--workers", "2", "--resamples", "50", "--permutations", "50", "--out", str(tmp_path / "out"), "--json"]
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
+    result = warm_python.run("monai_staging.cli", *command, env=environment)
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     assert [(arm["network"], arm["init"]) for arm in document["arms"]] == [

@@ -12,7 +12,8 @@ import pytest
 from monai.bundle import ConfigParser
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "staging"
-TRAIN = ["--size", "[48,48,24]", "--spacing_mm", "[7.0,7.0,14.0]", "--width", "0.125", "--map_start_steps", "40"]
+TRAIN = ["--size", "[48,48,24]", "--spacing_mm", "[7.0,7.0,14.0]", "--width", "0.125", "--map_start_steps", "10"]
+QUIET = ["--system_metrics", "false", "--log_model", "false"]
 RunBundle = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -24,7 +25,9 @@ def test_a_cohort_of_another_edition_is_trained_on_with_its_edition_alone(
     assert refused.returncode != 0
     assert "classes are of the 8th edition, the labelled cases 12 of the 7th" in refused.stderr
     result = run_bundle(
-        *(*arguments, "--edition", "7", "--output_dir", tmp_path / "7th", "--resamples", "20"), folder=tmp_path
+        *(*arguments, "--edition", "7", "--output_dir", tmp_path / "7th", "--resamples", "20", *QUIET),
+        *("--figures", "false"),
+        folder=tmp_path,
     )
     assert "have a T that no class of the model stands for (Tis 1)" in result.stdout
     table = pd.read_csv(tmp_path / "7th" / "predictions.csv")
@@ -45,7 +48,7 @@ def test_settings_of_the_documentation_train_to_the_end(
 ) -> None:
     result = run_bundle(
         *("run", "--config_file", BUNDLE / "train.json", "--dataset_dir", tiny_cohort, "--epochs", "1"),
-        *("--output_dir", tmp_path / "out", "--resamples", "20", *TRAIN, *settings),
+        *("--output_dir", tmp_path / "out", "--resamples", "20", "--attention_cases", "1", *QUIET, *TRAIN, *settings),
         folder=tmp_path,
     )
     assert "| Stage group" in result.stdout and "attention_case-" in result.stdout
@@ -57,8 +60,8 @@ def test_the_long_training_is_one_of_a_few_settings(tiny_cohort: Path, run_bundl
     both = [str(BUNDLE / "train.json"), str(BUNDLE / "long.json")]
     result = run_bundle(
         *("run", "--config_file", str(both), "--dataset_dir", tiny_cohort, "--epochs", "1", "--figures", "false"),
-        *("--limit", "6", "--system_metrics", "false", "--log_model", "false"),
-        *("--output_dir", tmp_path / "out", "--resamples", "20", "--network", "resnet10", *TRAIN),
+        *("--limit", "6", "--output_dir", tmp_path / "out", "--resamples", "20", "--network", "resnet10"),
+        *(*QUIET, *TRAIN),
         folder=tmp_path,
     )
     assert "| Stage group" in result.stdout

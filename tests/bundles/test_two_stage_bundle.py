@@ -102,9 +102,9 @@ def test_weights_evaluate_as_their_training_did_and_infer_without_labels(
 
 
 def test_a_training_stopped_in_either_stage_goes_on_as_if_it_had_not(
-    tiny_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_cohort: Path, tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
 
     def train(folder: Path, stopped: str | None = None, resume: bool = False) -> dict[str, torch.Tensor]:
         """Both stages, or up to what a kill in the second epoch of one would leave."""

@@ -23,6 +23,13 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 Capture = Callable[[], tuple[int, str, str]]
 
 
+@pytest.fixture(autouse=True)
+def without_workers(request: pytest.FixtureRequest) -> None:
+    """One of the tests has the command's own worker processes; the others have no need of them."""
+    if request.function is not test_ingest_and_audit:
+        request.getfixturevalue("reads_here")
+
+
 def test_ingest_and_audit(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "cohort"
     assert main(["ingest", "phantom", str(raw), str(out), "--folds", "2", "--workers", "1", "--json"]) == 0

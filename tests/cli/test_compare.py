@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -17,7 +15,6 @@ import yaml
 
 from monai_staging.cohort.nodules.phantom import write_phantom_nodules
 
-ROOT = Path(__file__).parents[2]
 ARMS = (2 + 1) * 2  # two starts and the ruler, two folds
 
 
@@ -48,19 +45,16 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(setting: Path, out: Path, *more: str) -> list[str]:
-    arguments = ["compare", "--config", str(setting / "compare.yaml"), "--out", str(out), "--workers", "2"]
-    arguments += ["--resamples", "50", "--permutations", "100", *more]
-    return [sys.executable, "-m", "monai_staging.cli", *arguments]
+def arguments(setting: Path, out: Path, *more: str) -> list[str]:
+    given = ["compare", "--config", str(setting / "compare.yaml"), "--out", str(out), "--workers", "2"]
+    return [*given, "--resamples", "50", "--permutations", "100", *more]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    return {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlruns.db",
-        "MONAI_STAGING_CACHE": str(folder / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
+@pytest.fixture
+def environment(empty_database: Path, tmp_path: Path) -> dict[str, str]:
+    """A database and a cache of the test's own."""
+    shutil.copy(empty_database, tmp_path / "mlruns.db")
+    return {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlruns.db", "MONAI_STAGING_CACHE": str(tmp_path / "cache")}
 
 
 def done(out: Path) -> dict[str, int]:
@@ -68,33 +62,29 @@ def done(out: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("arms/*/arm.json")}
 
 
-def test_killed_twice_it_ends_with_the_same_table_and_repeats_no_run(setting: Path, tmp_path: Path) -> None:
-    quiet = {"cwd": ROOT, "env": environment(tmp_path), "capture_output": True, "text": True, "timeout": 500}
+def test_killed_twice_it_ends_with_the_same_table_and_repeats_no_run(
+    setting: Path, environment: dict[str, str], warm_python: Any, tmp_path: Path
+) -> None:
+    def compare(*given: str) -> subprocess.CompletedProcess[str]:
+        return warm_python.run("monai_staging.cli", *given, env=environment)
+
     out = tmp_path / "out"
     for wanted in (1, 3):
-        process = subprocess.Popen(
-            command(setting, out),
-            cwd=ROOT,
-            env=environment(tmp_path),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = warm_python.start("monai_staging.cli", *arguments(setting, out), env=environment)
         end = time.monotonic() + 300
-        while len(done(out)) < wanted and process.poll() is None and time.monotonic() < end:
+        while len(done(out)) < wanted and time.monotonic() < end:
             time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
-        assert wanted <= len(done(out)) < ARMS
+        process.kill()
+        assert wanted <= len(done(out)) < ARMS, process.stderr.read_text()
     before = done(out)
-    finished = subprocess.run(command(setting, out), **quiet)
+    finished = compare(*arguments(setting, out))
     assert finished.returncode == 0, finished.stderr[-3000:]
     after = done(out)
     assert len(after) == ARMS
     assert {name: after[name] for name in before} == before
     # Of an uninterrupted comparison, but for seconds and the sentence that names the folder's commit.
     whole = tmp_path / "whole"
-    assert subprocess.run(command(setting, whole), **quiet).returncode == 0
+    assert compare(*arguments(setting, whole)).returncode == 0
     for name in before:
         first, second = (folder / "arms" / name / "predictions.csv" for folder in (out, whole))
         assert first.read_text() == second.read_text(), name
@@ -117,7 +107,7 @@ def test_killed_twice_it_ends_with_the_same_table_and_repeats_no_run(setting: Pa
     assert tags["arm.network"] == "Small ResNet" and tags["comparison"] == "small"
 
     # Nothing is left to do: the same command only reports.
-    again = subprocess.run(command(setting, out, "--json"), **quiet)
+    again = compare(*arguments(setting, out, "--json"))
     assert json.loads(again.stdout)["patients"] > 0 and done(out) == after
     shutil.rmtree(out)
 
@@ -127,15 +117,21 @@ def test_killed_twice_it_ends_with_the_same_table_and_repeats_no_run(setting: Pa
     [
         (["--seeds", "0"], "--seeds must be at least 1", 2),
         (["--init", "imagenet"], "'imagenet' is none of scratch, transfer", 2),
-        (["--set", "epoch=3"], "has no key epoch", 2),
+        (["--set", "epoch=3", "--init", "scratch"], "has no key epoch", 2),
         (["--set", "epochs"], "--set takes KEY=VALUE", 2),
         (["--dataset-dir", "setup.cfg"], "is no data set of a bundle", 1),
-        (["--networks", "resnet11"], "runs failed", 1),
+        (["--networks", "resnet11", "--init", "scratch"], "runs failed", 1),
     ],
 )
-def test_wrong_usage_ends_in_a_line(setting: Path, tmp_path: Path, more: list[str], message: str, code: int) -> None:
-    result = subprocess.run(
-        command(setting, tmp_path / "out", *more), cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True
-    )
+def test_wrong_usage_ends_in_a_line(
+    setting: Path,
+    environment: dict[str, str],
+    warm_python: Any,
+    tmp_path: Path,
+    more: list[str],
+    message: str,
+    code: int,
+) -> None:
+    result = warm_python.run("monai_staging.cli", *arguments(setting, tmp_path / "out", *more), env=environment)
     assert result.returncode == code, result.stderr
     assert message in result.stderr.splitlines()[-1] and "Traceback" not in result.stderr

@@ -88,6 +88,7 @@ def test_the_same_bytes_whatever_the_number_of_workers(raw: Trees, tmp_path: Pat
     assert content(tmp_path / "out1") == content(tmp_path / "out2")
 
 
+@pytest.mark.usefixtures("reads_here")
 def test_only_what_changed_is_done_again(raw: Trees, tmp_path: Path) -> None:
     root, out = raw(4), tmp_path / "out"
     first = ingest("folder", root, out, ONE)
@@ -114,6 +115,7 @@ def test_only_what_changed_is_done_again(raw: Trees, tmp_path: Path) -> None:
     assert (read_volume(out / "volumes" / changed).array == -1024).any()
 
 
+@pytest.mark.usefixtures("reads_here")
 def test_what_leaves_the_raw_data_leaves_the_cohort(raw: Trees, tmp_path: Path) -> None:
     root, out = raw(3), tmp_path / "out"
     ingest("folder", root, out, ONE)
@@ -124,6 +126,7 @@ def test_what_leaves_the_raw_data_leaves_the_cohort(raw: Trees, tmp_path: Path) 
     assert set(volumes_written(out)) == {case.image[8:] for case in result.cohort.cases}
 
 
+@pytest.mark.usefixtures("reads_here")
 def test_leftovers_of_a_killed_run_are_removed(raw: Trees, tmp_path: Path) -> None:
     root, out = raw(2), tmp_path / "out"
     (out / "volumes").mkdir(parents=True)
@@ -159,6 +162,7 @@ def test_two_at_once_are_told_apart(raw: Trees, tmp_path: Path) -> None:
         ingest("folder", root, out, ONE)
 
 
+@pytest.mark.usefixtures("reads_here")
 def test_a_folder_of_something_else_is_left_alone(raw: Trees, tmp_path: Path) -> None:
     root, out = raw(1), tmp_path / "out"
     out.mkdir()
@@ -195,6 +199,7 @@ def test_refuses_what_makes_no_sense(raw: Trees, tmp_path: Path) -> None:
         ingest("folder", root, tmp_path / "out", ONE)
 
 
+@pytest.mark.usefixtures("reads_here")
 def test_a_source_s_prefix_holds_with_plain_headers_too(raw: Trees, tmp_path: Path) -> None:
     root = raw(3)
     (root / "clinical.csv").write_text("patient,T,N,M\nP00,T1a,N0,M0\nP01,cT1a,N0,M0\n")
@@ -210,6 +215,7 @@ def test_nothing_acceptable_is_an_empty_cohort(tmp_path: Path) -> None:
     assert load_cohort(tmp_path / "out").spacing is None
 
 
+@pytest.mark.usefixtures("reads_here")
 def test_real_lidc_voxels_and_affine(lidc_series: Path, tmp_path: Path) -> None:
     result = ingest("folder", lidc_series.parents[1], tmp_path / "out", ONE)
     (case,) = result.cohort.cases

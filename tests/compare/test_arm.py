@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
+def task(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
     """The ruler on phantom nodules: an arm without any checkpoint."""
+    shutil.copy(empty_database, tmp_path / "mlruns.db")
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
     monkeypatch.setenv("MONAI_STAGING_CACHE", str(tmp_path / "cache"))

@@ -1,14 +1,10 @@
-"""An empty MLflow database, made once, a real server on the loopback interface, and trainings that cost none."""
+"""An MLflow database of a test's own, a real server on the loopback interface, and trainings that cost none."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -36,14 +32,6 @@ def quick_failures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     mlflow.set_tracking_uri(before)
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables, which take seconds to make."""
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    mlflow.MlflowClient(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
 def database(empty_database: Path, tmp_path: Path) -> str:
     """The URI of an empty MLflow database of this test's own."""
@@ -54,54 +42,42 @@ def database(empty_database: Path, tmp_path: Path) -> str:
 class Server:
     """An MLflow server that can be killed, frozen and started again."""
 
-    def __init__(self, folder: Path, database: str) -> None:
+    def __init__(self, folder: Path, database: str, python: Any) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
-        self.command = [
-            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
-            *("--backend-store-uri", database, "--workers", "1"),
-        ]
+        self.command = ["server", "--host", "127.0.0.1", "--port", str(self.port)]
+        self.command += ["--backend-store-uri", database, "--workers", "1"]
         self.artifacts = ["--artifacts-destination", str(folder / "artifacts")]
-        self.log = folder / "server.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.python = python
+        self.process: Any = None
 
     def start(self) -> None:
-        with open(self.log, "ab") as log:
-            # A session of its own: its workers are signalled with it.
-            self.process = subprocess.Popen(
-                [*self.command, *self.artifacts],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                # Eight processes that run other people's jobs are not under test.
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            )
+        # Eight processes that run other people's jobs are not under test.
+        environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self.process = self.python.start("mlflow", *self.command, *self.artifacts, cwd=Path.cwd(), env=environment)
         for _ in range(1200):
             try:
                 with urllib.request.urlopen(f"{self.uri}/health", timeout=1):
                     return
             except OSError:
-                assert self.process.poll() is None, self.log.read_text()
                 time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
+        raise AssertionError(self.process.stderr.read_text())
 
     def signal(self, number: int) -> None:
-        assert self.process is not None
-        os.killpg(self.process.pid, number)
+        self.process.signal(number)
 
     def kill(self) -> None:
         if self.process is not None:
-            self.signal(signal.SIGKILL)
-            self.process.wait()
+            self.process.kill()
             self.process = None
 
 
 @pytest.fixture
-def server(tmp_path: Path, database: str) -> Iterator[Server]:
+def server(tmp_path: Path, database: str, warm_python: Any) -> Iterator[Server]:
     """A server that is not started yet."""
-    server = Server(tmp_path, database)
+    server = Server(tmp_path, database, warm_python)
     yield server
     server.kill()
 

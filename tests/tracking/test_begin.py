@@ -18,6 +18,7 @@ from monai_staging.tracking import TrackingHandler
 from monai_staging.tracking.journal import Journal
 
 Wait = Callable[[Callable[[], bool]], None]
+Start = Callable[..., Any]
 TRACKING = {
     "_target_": "monai_staging.tracking.TrackingHandler",
     "output_dir": "@output_dir",
@@ -41,8 +42,8 @@ LOADER = "$[{'image': torch.ones(1, 2), 'label': torch.ones(1, 1)}]"
 WAIT = "(pathlib.Path('ready').touch(), time.sleep(60))"
 
 
-def start(folder: Path, uri: str, loader: str, after: str = "$0", **tracking: str) -> subprocess.Popen[str]:
-    """``python -m monai.bundle run`` of a bundle that trains on ``loader`` and then does ``after``."""
+def write_bundle(folder: Path, uri: str, loader: str, after: str = "$0", **tracking: str) -> str:
+    """A bundle that trains on ``loader`` and then does ``after``; gives its file."""
     config = {
         "imports": ["$import torch", "$import time", "$import pathlib"],
         "output_dir": str(folder / "out"),
@@ -57,9 +58,18 @@ def start(folder: Path, uri: str, loader: str, after: str = "$0", **tracking: st
         "finalize": ["$@tracking.finish()"],
     }
     (folder / "train.json").write_text(json.dumps(config))
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(folder / "train.json")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment)
+    return str(folder / "train.json")
+
+
+@pytest.fixture
+def start(warm_python: Any, tmp_path: Path, database: str) -> Start:
+    """``python -m monai.bundle run`` of such a bundle."""
+
+    def run(loader: str, after: str = "$0", **tracking: str) -> Any:
+        config = write_bundle(tmp_path, database, loader, after, **tracking)
+        return warm_python.start("monai.bundle", "run", "--config_file", config, cwd=tmp_path)
+
+    return run
 
 
 def only_run(uri: str) -> Any:
@@ -69,8 +79,14 @@ def only_run(uri: str) -> Any:
 
 
 def test_failure_before_the_engine_starts_is_a_failed_run_with_its_traceback(tmp_path: Path, database: str) -> None:
-    process = start(tmp_path, database, "$open('no-such-scan.nii')")
-    assert "no-such-scan.nii" in process.communicate(timeout=120)[1] and process.returncode == 1
+    # A Python of its own, to its very end.
+    config = write_bundle(tmp_path, database, "$open('no-such-scan.nii')")
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", config]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120, check=False
+    )
+    assert "no-such-scan.nii" in process.stderr and process.returncode == 1
     run = only_run(database)
     assert run.info.status == "FAILED"
     assert run.data.tags["failure"].startswith("FileNotFoundError") and "no-such-scan" in run.data.tags["failure"]
@@ -83,10 +99,9 @@ def test_failure_before_the_engine_starts_is_a_failed_run_with_its_traceback(tmp
     assert run.data.tags["version.monai"]
 
 
-def test_training_is_the_run_that_was_begun(tmp_path: Path, database: str) -> None:
-    process = start(tmp_path, database, LOADER)
-    errors = process.communicate(timeout=120)[1]
-    assert process.returncode == 0, errors
+def test_training_is_the_run_that_was_begun(tmp_path: Path, database: str, start: Start) -> None:
+    process = start(LOADER)
+    assert process.wait(120) == 0, process.stderr.read_text()
     run = only_run(database)
     assert run.info.status == "FINISHED"
     # Logged when the engine has started: its own settings too, and what the references have come to.
@@ -100,27 +115,23 @@ def test_training_is_the_run_that_was_begun(tmp_path: Path, database: str) -> No
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_run_stopped_before_or_after_its_training_is_killed(
-    tmp_path: Path, database: str, number: int, trained: bool, wait_until: Wait
+    tmp_path: Path, database: str, start: Start, number: int, trained: bool, wait_until: Wait
 ) -> None:
-    # A shell's background job inherits an ignored SIGINT; a user's does not.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = start(tmp_path, database, LOADER, f"${WAIT}") if trained else start(tmp_path, database, f"${WAIT}")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    process = start(LOADER, f"${WAIT}") if trained else start(f"${WAIT}")
     wait_until((tmp_path / "ready").exists)
-    process.send_signal(number)
-    process.communicate(timeout=60)
+    process.signal(number, group=False)
+    process.wait(60)
     run = only_run(database)
     assert run.info.status == "KILLED"
     assert run.data.tags["failure"] == ("SIGTERM" if number == signal.SIGTERM else "KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("cohort", ['{"training": [{"study": "1.2.840.7"}]}', '{"training": [{"patient": "DOE^JANE", '])
-def test_damaged_cohort_is_a_failed_run_with_its_config(tmp_path: Path, database: str, cohort: str) -> None:
+def test_damaged_cohort_is_a_failed_run_with_its_config(
+    tmp_path: Path, database: str, start: Start, cohort: str
+) -> None:
     (tmp_path / "cohort.json").write_text(cohort)
-    process = start(tmp_path, database, "$[][0 * len('DOE^JANE 1.2.840.7')]", cohort=str(tmp_path))
-    process.communicate(timeout=120)
+    start("$[][0 * len('DOE^JANE 1.2.840.7')]", cohort=str(tmp_path)).wait(120)
     run = only_run(database)
     assert (run.info.status, run.data.tags["failure"]) == ("FAILED", "IndexError: list index out of range")
     client = mlflow.MlflowClient(database)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
+import shutil
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -239,7 +238,7 @@ class Tried:
 
 
 @pytest.fixture(scope="session")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> Tried:
+def tried(tmp_path_factory: pytest.TempPathFactory, warm_python: Any, empty_database: Path) -> Tried:
     """Two trainings of one epoch on phantom nodules, registered; made once for all workers."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -251,11 +250,12 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Tried:
         if not (root / "done").exists():
             write_phantom_nodules(found.nodules, 24, 3)
             (root / "tiny.yaml").write_text(CONFIG.format(root=ROOT, nodules=found.nodules))
-            environment = {**os.environ, "MLFLOW_TRACKING_URI": found.database, "OMP_NUM_THREADS": "1"}
-            environment["MONAI_STAGING_CACHE"] = str(root / "cache")
-            command = [sys.executable, "-m", "monai_staging.cli", "compare", "--config", str(root / "tiny.yaml")]
-            command += ["--out", str(found.folder), "--resamples", "20", "--permutations", "0", "--workers", "1"]
-            subprocess.run(command, env=environment, check=True, capture_output=True, cwd=root, timeout=600)
+            shutil.copy(empty_database, root / "mlruns.db")
+            environment = {"MLFLOW_TRACKING_URI": found.database, "MONAI_STAGING_CACHE": str(root / "cache")}
+            arguments = ["compare", "--config", str(root / "tiny.yaml"), "--out", str(found.folder)]
+            arguments += ["--resamples", "20", "--permutations", "0", "--workers", "1"]
+            done = warm_python.run("monai_staging.cli", *arguments, cwd=root, env=environment)
+            assert done.returncode == 0, done.stderr
             register(found.folder, "nodules", tracking_uri=found.database)
             (root / "done").touch()
     return found
@@ -319,23 +319,17 @@ def test_comparison_is_the_mean_of_its_folds_under_its_run(tried: Tried) -> None
 
 
 @pytest.fixture
-def served(tried: Tried, tmp_path: Path) -> Iterator[str]:
+def served(tried: Tried, warm_python: Any, tmp_path: Path) -> Iterator[str]:
     """`mlflow models serve` of the registered model, in this environment; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tried.database, "OMP_NUM_THREADS": "1"}
-    environment["MONAI_STAGING_PATHS_UNDER"] = str(tried.nodules.parent)
+    environment = {"MLFLOW_TRACKING_URI": tried.database, "MONAI_STAGING_PATHS_UNDER": str(tried.nodules.parent)}
     # MLflow runs `uvicorn`, which an environment that is not activated does not find.
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/nodules@champion"]
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    command = ["models", "serve", "-m", "models:/nodules@champion"]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    log = tmp_path / "serve.log"
-    with open(log, "wb") as file:
-        # A session of its own: its workers are ended with it.
-        process = subprocess.Popen(
-            command, stdout=file, stderr=file, start_new_session=True, env=environment, cwd=tmp_path
-        )
+    process = warm_python.start("mlflow", *command, cwd=tmp_path, env=environment)
     try:
         address = f"http://127.0.0.1:{port}"
         for _ in range(1800):
@@ -343,13 +337,12 @@ def served(tried: Tried, tmp_path: Path) -> Iterator[str]:
                 with urllib.request.urlopen(f"{address}/ping", timeout=5):
                     break
             except OSError:
-                assert process.poll() is None, log.read_text()
                 time.sleep(0.1)
+        else:
+            raise AssertionError(process.stderr.read_text())
         yield address
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
 
 
 def test_server_answers_arrays_and_paths(tried: Tried, served: str) -> None:

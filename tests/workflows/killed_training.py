@@ -1,6 +1,6 @@
 """Trains a small network, kills it (SIGKILL) at random moments, resumes it, and says whether anything differs.
 
-Run by test_checkpoint.py as a process of its own: ``python killed_training.py FOLDER WORKERS KILLS``. Everything heavy
+Run by test_checkpoint.py as a process of its own: ``python -m killed_training FOLDER WORKERS KILLS``. Everything heavy
 is imported once; each training is a fork.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,9 @@ def test_keys_are_those_of_the_bundle(repository: Path, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def here(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(repository: Path, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Trainings in this process instead of others; gives a folder for them."""
+    shutil.copy(empty_database, tmp_path / "mlruns.db")
     monkeypatch.chdir(repository)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
     monkeypatch.setattr(arms, "run_in_workers", lambda run, tasks, workers: ((task, run(task)) for task in tasks))

@@ -80,11 +80,10 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_training_killed_at_random_moments_ends_as_if_it_had_not_been(tmp_path: Path, workers: int) -> None:
-    script = Path(__file__).with_name("killed_training.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), str(workers), "3"], capture_output=True, text=True, timeout=300
-    )
+def test_training_killed_at_random_moments_ends_as_if_it_had_not_been(
+    tmp_path: Path, warm_python: Any, workers: int
+) -> None:
+    done = warm_python.run("killed_training", tmp_path, str(workers), "3", cwd=Path(__file__).parent)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["kills"] >= 1

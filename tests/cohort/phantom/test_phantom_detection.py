@@ -146,6 +146,7 @@ def test_there_is_more_that_looks_like_a_nodule_than_beside_a_cancer() -> None:
     assert {plan.micronodule_mm for plan in nodules} == {3.0}
 
 
+@pytest.mark.usefixtures("reads_here")
 def test_from_the_command_to_the_cohort(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_phantom_tree(tmp_path / "raw", 2, SEED, TINY, workers=1, indexes=[NONE, SEVERAL])
     result = ingest("phantom", tmp_path / "raw", tmp_path / "cohort", IngestOptions(workers=1))

@@ -95,6 +95,7 @@ def test_a_tree_says_who_has_a_cancer_and_what_the_readers_said(tree: tuple[Path
         assert PhantomTruth.from_json(kept) == truth
 
 
+@pytest.mark.usefixtures("reads_here")
 def test_a_tree_is_ingested_with_its_labels_and_ratings(tree: tuple[Path, list[PhantomTruth]], tmp_path: Path) -> None:
     raw, _ = tree
     ingest("phantom", raw, tmp_path / "cohort")

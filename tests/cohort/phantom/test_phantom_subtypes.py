@@ -98,6 +98,7 @@ def test_cavities_are_in_the_image_and_solid_tumours_are_solid(core: str) -> Non
     assert (0.05 < air < 0.4) if core == "cavity" else air < 0.01
 
 
+@pytest.mark.usefixtures("reads_here")
 def test_the_histology_reaches_the_cohort_under_the_names_of_the_real_source(tmp_path: Path) -> None:
     truths = write_phantom_tree(tmp_path / "raw", 3, SEED, CONFIG, workers=1)
     expected = {truth.patient: SUBTYPES[plan.subtype or ""] for truth, plan in zip(truths, PLANS, strict=False)}

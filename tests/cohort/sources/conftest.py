@@ -26,6 +26,11 @@ from monai_staging.cohort.readers import Reading
 WriteSeries = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def without_workers(reads_here: None) -> None:
+    """Most of these tests ingest a few small series; a worker process would cost more than they do."""
+
+
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
     return tmp_path / "raw"
