@@ -61,6 +61,16 @@ class Done:
     error: str | None = None
 
 
+def threads_each(workers: int) -> int:
+    """Threads of each of so many processes that share the cores.
+
+    Who shares a machine with others says so by ``OMP_NUM_THREADS``: threads that fight over a core are many times
+    slower.
+    """
+    cores = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, (int(cores) if cores.isdigit() else os.cpu_count() or 1) // workers)
+
+
 def finished(folder: Path, identity: str) -> Done | None:
     """The record of an arm that is done, if this very arm is."""
     if _identity(folder / RECORD) != identity:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_staging.compare.arm import Done
+from monai_staging.compare.arm import Done, threads_each
 from monai_staging.compare.findings import Findings
 from monai_staging.compare.plan import Comparison
 from monai_staging.compare.report import Report, write_report
@@ -87,8 +87,7 @@ def run_comparison(comparison: Comparison, options: ExperimentOptions, tell: Cal
         if run_id is None:
             logger.warning("MLflow: no server has the parent run yet; arms are tagged with the comparison, not nested")
         workers = options.workers or default_workers()
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        runner = Runner(comparison, out, workers, threads, run_id, options.experiment, digest, _commit())
+        runner = Runner(comparison, out, workers, threads_each(workers), run_id, options.experiment, digest, _commit())
         _refuse_failed(runner.run(tell))
         results = Results(comparison, {arm: runner.folder(arm) for arm in comparison.arms})
         findings = find(results, options.resampling)

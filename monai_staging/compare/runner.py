@@ -71,6 +71,9 @@ class Runner:
         """
         with exclusive(self.out / ".lock", busy=f"{self.out}: another process is running this comparison."):
             write_json_atomic(self.out / "comparison.json", _plain(self.comparison))
+            # A mistake in a key is told of before hours of pretraining, not after.
+            for arm in self.comparison.arms:
+                self._configs(self.comparison.bundle, self.comparison.config, self.comparison.overrides(arm))
             sources = {
                 task.folder: task for init in self.comparison.initialisations for task in self._source_tasks(init)
             }
@@ -114,6 +117,20 @@ class Runner:
         run = "run_baseline" if arm.init == BASELINE else "run"
         return self._task(arm.name, self.folder(arm), comparison.bundle, comparison.config, run, overrides, tags)
 
+    @staticmethod
+    def _configs(bundle: str, config: Sequence[str], overrides: Mapping[str, Any]) -> tuple[list[str], set[str]]:
+        """The config files of a bundle and the keys that they have.
+
+        Raises:
+            UsageError: an override is of no such key.
+        """
+        files = config_files(bundle, config)
+        keys = config_keys(files)
+        unknown = [key for key in overrides if key not in keys]
+        if unknown:
+            raise UsageError(f"Comparison: {bundle} has no key {', '.join(unknown)}")
+        return files, keys
+
     def _task(
         self,
         name: str,
@@ -124,12 +141,8 @@ class Runner:
         overrides: Mapping[str, Any],
         tags: Mapping[str, Any],
     ) -> Task:
-        files = config_files(bundle, config)
-        keys = config_keys(files)
+        files, keys = self._configs(bundle, config, overrides)
         told = {"experiment": self.experiment, "run_name": name}
-        unknown = [key for key in overrides if key not in keys]
-        if unknown:
-            raise UsageError(f"Comparison: {bundle} has no key {', '.join(unknown)}")
         identity = digest([self.data_digest, run, dict(overrides), [Path(file).name for file in files]])
         if self.parent is not None:
             tags = {**tags, "mlflow.parentRunId": self.parent}

@@ -16,7 +16,7 @@ import yaml
 from monai_staging.cohort import load_cohort
 from monai_staging.cohort.default import ensure_cohort
 from monai_staging.cohort.pool import WorkerDied, run_in_workers
-from monai_staging.compare.arm import Task, finished, run_task
+from monai_staging.compare.arm import Task, finished, run_task, threads_each
 from monai_staging.compare.plan import digest, slug
 from monai_staging.errors import DataError, UsageError
 from monai_staging.networks.pretrained.source import file_sha256
@@ -144,9 +144,7 @@ class ArmExperiment(ABC, Generic[Result]):
         overrides = {**QUIET, **keys, "run_name": arm.name, "experiment": self.experiment, "tags": tags}
         git = git_state()
         commit = "" if git is None else git.commit[:12]
-        # Who shares a machine with others says so: threads that fight over a core are many times slower.
-        cores = os.environ.get("OMP_NUM_THREADS", "")
-        threads = max(1, (int(cores) if cores.isdigit() else os.cpu_count() or 1) // self.workers)
+        threads = threads_each(self.workers)
         return Task(arm.name, self.out / "arms" / slug(arm.name), files, "run", overrides, identity, threads, commit)
 
 

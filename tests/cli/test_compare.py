@@ -117,7 +117,7 @@ def test_killed_twice_it_ends_with_the_same_table_and_repeats_no_run(
     [
         (["--seeds", "0"], "--seeds must be at least 1", 2),
         (["--init", "imagenet"], "'imagenet' is none of scratch, transfer", 2),
-        (["--set", "epoch=3", "--init", "scratch"], "has no key epoch", 2),
+        (["--set", "epoch=3"], "has no key epoch", 2),
         (["--set", "epochs"], "--set takes KEY=VALUE", 2),
         (["--dataset-dir", "setup.cfg"], "is no data set of a bundle", 1),
         (["--networks", "resnet11", "--init", "scratch"], "runs failed", 1),
