@@ -173,10 +173,10 @@ NETWORKS: dict[str, tuple[Packaged, ...]] = {
         ),
         Packaged(
             "outline",
-            ("chest_inference",),
-            (("chest_inference",),),
+            ("chest_inference", "outline_inference"),
+            (("chest_inference", "outline_inference"), ("chest_evaluate", "outline_evaluate")),
             ("chest", "outline"),
-            (Part(format="chest_data_format"),),
+            (Part(format="outline_data_format"),),
             "outline",
         ),
     ),

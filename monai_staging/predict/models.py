@@ -69,6 +69,7 @@ class LoadedModel:
         bundle: its configs.
         folder: that the weights lie in, with what was chosen for them.
         learned_from: what the weights have seen, where their card says so.
+        training: the command that makes such weights.
         passes: with dropout, whose mean is what is said; 0 for one without.
     """
 
@@ -76,7 +77,7 @@ class LoadedModel:
     bundle: ConfiguredBundle
     folder: Path
     learned_from: str
-
+    training: str
     passes: int = 0
 
     @property
@@ -129,7 +130,7 @@ def load_model(
         name.capitalize(),
     )
     every = dict.fromkeys(text for path in weights if (text := _learned_from(path)))
-    return LoadedModel(name, bundle, weights[0].parent, "; ".join(every), passes)
+    return LoadedModel(name, bundle, weights[0].parent, "; ".join(every), network.command(f"bundles/{name}"), passes)
 
 
 def _found(name: str, network: Packaged, source: str | None) -> tuple[Path, Path]:

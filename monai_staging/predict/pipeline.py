@@ -35,13 +35,12 @@ from monai_staging.predict.study import Study
 from monai_staging.transforms.lung_mask import lung_bound
 from monai_staging.version import __version__
 from monai_staging.workflows.configured import ConfiguredBundle
+from monai_staging.workflows.lesion_window import box_at
 
 T = TypeVar("T")
 
 NAME = "monai_staging predict"
 POINTS = "operating_points.json"
-SEEN_MM = 16.0
-"""Edge of the box around a place at which a reader sees a lesion."""
 LISTED = 5
 """Places without an outline that a warning names; all are among the detections."""
 PRIMARY_POINT = "2 fp/scan"
@@ -173,7 +172,8 @@ class Predictor:
             return build(self.models[name].bundle)
         except DataError as error:
             # torch lists every tensor that does not fit, a line each.
-            raise DataError(f"{name.capitalize()}: {str(error).splitlines()[0].rstrip(':')}") from None
+            reason = str(error).splitlines()[0].rstrip(".:")
+            raise DataError(f"{name.capitalize()}: {reason}. Train some: {self.models[name].training}") from None
 
     def _outliner(self, bundle: ConfiguredBundle) -> LesionOutliner:
         network = fold_norms(bundle.part("net").eval())
@@ -226,7 +226,7 @@ def _boxes_at(volume: Volume, at_mm: Sequence[tuple[float, float, float]]) -> Fl
         index = index_of(volume, point.tolist())
         if (index < -0.5).any() or (index > np.asarray(volume.shape) - 0.5).any():
             raise DataError(f"A place must lie in the scan; found one {_where(point)}.")
-    return np.concatenate([points - SEEN_MM / 2, points + SEEN_MM / 2], axis=1)
+    return np.array([box_at([point]) for point in points.tolist()]).reshape(-1, 6)
 
 
 def _where(point_mm: Sequence[float] | FloatArray) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_staging.cohort import load_cohort
-from monai_staging.cohort.case import Case
+from monai_staging.cohort.case import Case, Lesion
 from monai_staging.cohort.cohort import PARTS
 from monai_staging.cohort.lesion_groups import check_groups, lesion_group
 from monai_staging.cohort.lesions import Part
@@ -34,6 +34,7 @@ class ChestCase:
         mask: the mask's file; ``None`` where nothing is to be compared with.
         labels: of the target's lesions in the mask, primary tumours first.
         edition: of TNM.
+        centers_mm: middles of the boxes of the target's lesions, RAS mm, primary tumours first; known without a mask.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ChestCase:
     mask: Path | None
     labels: tuple[int, ...]
     edition: str
+    centers_mm: tuple[tuple[float, float, float], ...] = ()
 
     def reference(self) -> list[Part]:
         """The target's lesions, primary tumours first; none where there is no mask."""
@@ -96,7 +98,8 @@ def chest_cases(
         if labels is not None:
             mask = cohort.mask_path(case) if outlined else None
             name, patient = names[id(case)], case_name(case.patient, key)
-            found.append(ChestCase(name, patient, cohort.image_path(case), mask, labels, case.edition))
+            centers = tuple(lesion.center_mm for lesion in _target(case, wanted))
+            found.append(ChestCase(name, patient, cohort.image_path(case), mask, labels, case.edition, centers))
     if len(found) < len(cases):
         logger.warning(
             "Cohort %s: %d of %d scans of %s are left out: not every lesion of %s is outlined in a mask.",
@@ -107,11 +110,16 @@ def chest_cases(
     return found[:limit]
 
 
+def _target(case: Case, groups: set[str]) -> list[Lesion]:
+    """The target's lesions, primary tumours first."""
+    lesions = [lesion for lesion in case.lesions if lesion_group(lesion.kind, lesion.site) in groups]
+    return sorted(lesions, key=lambda lesion: lesion.kind != "primary")
+
+
 def _labels(case: Case, groups: set[str]) -> tuple[int, ...] | None:
     """Of the target's lesions, primary tumours first; ``None`` where they are not known."""
     if case.mask is None:
         return None
-    lesions = [lesion for lesion in case.lesions if lesion_group(lesion.kind, lesion.site) in groups]
-    labels = [lesion.label for lesion in sorted(lesions, key=lambda lesion: lesion.kind != "primary")]
+    labels = [lesion.label for lesion in _target(case, groups)]
     known = tuple(label for label in labels if label is not None)
     return known if len(known) == len(labels) else None

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from monai_staging.cohort.lesions import Part
 from monai_staging.cohort.volume import read_volume
 from monai_staging.errors import DataError, UsageError
 from monai_staging.files import atomic_path, cache_folder
@@ -32,7 +33,9 @@ logger = logging.getLogger("monai_staging.workflows")
 
 LESION_POINTS, BACKGROUND_POINTS = 256, 2048
 """Places to draw patches from, of each lesion and of the surroundings of the lungs."""
-_VERSION = 2  # of those places
+NEAR_MM = 15.0
+"""From a lesion's border: what is nearer could be taken for a part of it."""
+_VERSION = 3  # of those places
 
 
 class ChestPatches(Dataset[dict[str, Any]]):
@@ -117,17 +120,27 @@ class ChestPatches(Dataset[dict[str, Any]]):
         """The patch of a scan around a point (RAS mm)."""
         case = self.cases[index]
         array, affine = map_file(case.image)
-        x, y, z = (float(value) for value in center_mm)
-        grid = plan_grid(array.shape, affine, self.views.spacing_mm, self.size, (x, y, z))
+        grid = self.grid(array.shape, affine, center_mm)
         image = self.views.look(array, affine, grid, self.places[index].lungs_mm)
-        return {"image": _stored(image), "share": _stored(lesion_share_of(case, grid)[None])}
+        return {"image": stored(image), "share": stored(lesion_share_of(case, grid)[None])}
+
+    def grid(self, shape: tuple[int, ...], affine: Affine, center_mm: npt.NDArray[np.floating[Any]]) -> Grid:
+        """That of a patch around a point (RAS mm)."""
+        x, y, z = (float(value) for value in center_mm)
+        return plan_grid(shape, affine, self.views.spacing_mm, self.size, (x, y, z))
 
 
-def lesion_share_of(case: ChestCase, grid: Grid) -> Tensor:
-    """(X, Y, Z), of each voxel of a grid the part that the target's lesions of a scan with a mask make up."""
+def lesion_share_of(case: ChestCase, grid: Grid, labels: Sequence[int] | None = None) -> Tensor:
+    """(X, Y, Z), of each voxel of a grid the part that lesions of a scan with a mask make up.
+
+    Args:
+        case: the scan.
+        grid: where it is looked at.
+        labels: of the lesions; those of the target where it is left out.
+    """
     assert case.mask is not None
-    labels, affine = map_file(case.mask, mask=True)
-    return _share(labels, affine, grid, case.labels)
+    values, affine = map_file(case.mask, mask=True)
+    return _share(values, affine, grid, case.labels if labels is None else labels)
 
 
 def _share(labels: npt.NDArray[Any], affine: Affine, grid: Grid, wanted: Sequence[int]) -> Tensor:
@@ -146,7 +159,8 @@ def _share(labels: npt.NDArray[Any], affine: Affine, grid: Grid, wanted: Sequenc
     return resample(chosen.view(np.uint8), moved, grid, pad_value=0.0) if chosen.any() else torch.zeros(grid.size)
 
 
-def _stored(values: Tensor) -> Tensor:
+def stored(values: Tensor) -> Tensor:
+    """Values of 0 to 1 as uint8: a batch on its way is a quarter as large."""
     return values.mul(255).round_().to(torch.uint8).contiguous()
 
 
@@ -156,13 +170,20 @@ class Places:
 
     Attributes:
         lesions: (N, 3) points of each lesion.
+        middles: (3) of each lesion, the voxel deepest inside.
+        nearby: (N, 3) points around each lesion, no farther than :data:`NEAR_MM` from it; of another lesion, some.
         elsewhere: (N, 3) points around the lungs.
         lungs_mm: (2, 3), box of the lungs.
     """
 
     lesions: list[npt.NDArray[np.float32]]
+    middles: list[npt.NDArray[np.float32]]
+    nearby: list[npt.NDArray[np.float32]]
     elsewhere: npt.NDArray[np.float32]
     lungs_mm: npt.NDArray[np.float64]
+
+
+_OF_LESIONS = ("lesions", "middles", "nearby")
 
 
 def places_to_draw(case: ChestCase, folder: Path) -> Places:
@@ -172,13 +193,17 @@ def places_to_draw(case: ChestCase, folder: Path) -> Places:
     path = folder / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]}.npz"
     try:
         with np.load(path) as kept:
-            return Places([kept[f"lesion_{label}"] for label in case.labels], kept["elsewhere"], kept["lungs_mm"])
+            own = {name: [kept[f"{name}_{label}"] for label in case.labels] for name in _OF_LESIONS}
+            return Places(**own, elsewhere=kept["elsewhere"], lungs_mm=kept["lungs_mm"])
     except (OSError, ValueError, KeyError):
         places = _look(case)
     try:
         with atomic_path(path) as temporary:
-            names = [f"lesion_{label}" for label in case.labels]
-            arrays: dict[str, Any] = dict(zip(names, places.lesions, strict=True))
+            arrays: dict[str, Any] = {
+                f"{name}_{label}": points
+                for name in _OF_LESIONS
+                for label, points in zip(case.labels, getattr(places, name), strict=True)
+            }
             np.savez(temporary, elsewhere=places.elsewhere, lungs_mm=places.lungs_mm, **arrays)
     except OSError as error:
         logger.warning("%s cannot be written (%s): lungs are looked for each time.", path, error.strerror)
@@ -192,12 +217,32 @@ def _look(case: ChestCase) -> Places:
     except DataError as error:
         raise DataError(f"Case {case.name}: {error}") from None
     draw = np.random.default_rng(len(volume.array))
-    lesions = [
-        some_points(np.argwhere(part.mask) + part.corner, LESION_POINTS, volume.affine, draw)
-        for part in case.reference()
-    ]
+    parts = case.reference()
+    lesions = [some_points(np.argwhere(part.mask) + part.corner, LESION_POINTS, volume.affine, draw) for part in parts]
     elsewhere = some_points(np.argwhere(lungs.bound), BACKGROUND_POINTS, lungs.grid.affine, draw)
-    return Places(lesions, elsewhere, lungs.box_mm)
+    around = [_around(part, volume.shape, volume.affine, draw) for part in parts]
+    return Places(lesions, [own[0] for own in around], [own[1] for own in around], elsewhere, lungs.box_mm)
+
+
+def _around(
+    part: Part, shape: tuple[int, int, int], affine: Affine, draw: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The middle of a lesion, (3), and points near it, (N, 3)."""
+    from scipy import ndimage
+
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    reach = np.ceil(NEAR_MM / spacing).astype(int)
+    low = np.maximum(np.asarray(part.corner) - reach, 0)
+    high = np.minimum(np.asarray(part.corner) + part.mask.shape + reach, shape)
+    mask = np.zeros(high - low, dtype=bool)
+    first = np.asarray(part.corner) - low
+    mask[tuple(slice(a, a + n) for a, n in zip(first, part.mask.shape, strict=True))] = part.mask
+    away = ndimage.distance_transform_edt(~mask, sampling=spacing)
+    near = np.argwhere((away > 0) & (away <= NEAR_MM)) + low
+    # Beyond the lesion's box nothing is lesion: with a frame its faces are a border as well.
+    depth = ndimage.distance_transform_edt(np.pad(part.mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    middle = np.unravel_index(int(depth.argmax()), depth.shape) + np.asarray(part.corner)
+    return some_points(middle[None], 1, affine, draw)[0], some_points(near, LESION_POINTS, affine, draw)
 
 
 def some_points(

@@ -92,6 +92,9 @@ class ChestReport(ChestCollector):
         printer: where lines for the user go.
     """
 
+    unit = "scans"
+    """What a row is of."""
+
     def __init__(
         self,
         parts: LesionParts,
@@ -137,7 +140,7 @@ class ChestReport(ChestCollector):
             pictures=self._pictures.__getitem__ if self.figures else None,
         )
         patients = len({scan.patient for scan in self.scans})
-        self.printer(f"\n{self.title}: {len(self.scans)} scans of {patients} patients")
+        self.printer(f"\n{self.title}: {len(self.scans)} {self.unit} of {patients} patients")
         self.printer(f"95 % intervals by resampling patients ({self.resamples} times, seed {self.seed})\n")
         self.printer(f"{result.table}\n\nWritten:")
         for path in (result.metrics_path, result.predictions_path, *result.figures):

@@ -69,6 +69,7 @@ PATIENTS = {
     **{"width": 0.125, "size": 16, "spacing_mm": 3.0, "most": 3, "limit": 4},
     "detector_keys": {"spacing_mm": [3.0, 3.0, 4.0], "most": 20},
 }
+OUTLINE = Run("segmentation", ("chest_inference", "outline_inference"), keys={"width": 0.5})
 TASKS = ("digits", "restoration", "autoencoder", "contrastive")
 RUNS = [
     *(Run("staging", (name,), keys=BACKBONE) for name in ("train", "evaluate", "inference")),
@@ -83,6 +84,8 @@ RUNS = [
     *(Run("segmentation", (name,), "nodules", {"width": 0.5}) for name in ("train", "evaluate")),
     *(Run("segmentation", (name,), keys={"width": 0.5}) for name in ("chest", "chest_evaluate", "chest_inference")),
     Run("segmentation", ("chest", "outline"), keys={"width": 0.5}),
+    Run("segmentation", ("chest_evaluate", "outline_evaluate"), keys={"width": 0.5}),
+    OUTLINE,
     *(Run("malignancy", (name,), "nodules", BACKBONE) for name in ("train", "evaluate")),
     *(Run("malignancy", ("train", name), "nodules", BACKBONE) for name in ("final", "phantom")),
     *(Run("malignancy", (name,), "screening_cohort", PATIENTS) for name in ("patients", "patients_evaluate")),
@@ -138,6 +141,7 @@ NETWORKS = [
     Network(Run("detection", ("boxes", "boxes_faithful"), keys={"size": 64}), "boxes_faithful_data_format", (64, 64)),
     Network(Run("segmentation", ("evaluate",), "nodules", {"width": 0.5}), FORMAT, (32, 32)),
     Network(Run("segmentation", ("chest_inference",), keys={"width": 0.5}), "chest_data_format", (32, 32, 16)),
+    Network(OUTLINE, "outline_data_format", (32, 32, 16)),
     Network(Run("malignancy", ("evaluate",), "nodules", BACKBONE), FORMAT, (32, 32), {"measured": False}),
     Network(
         Run("malignancy", ("evaluate",), "nodules", BACKBONE),

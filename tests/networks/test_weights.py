@@ -25,3 +25,15 @@ def test_weights_that_are_not_there_are_named_with_their_key(tmp_path: Path) -> 
         load_weights(network, tmp_path / "none.pt")
     with pytest.raises(DataError, match=r"none.pt: no such file.*name another file with --start_weights PATH"):
         load_weights(network, tmp_path / "none.pt", "start_weights")
+
+
+def test_weights_for_other_images_say_how_many_channels_are_needed(tmp_path: Path) -> None:
+    def network(channels: int, width: int = 4) -> nn.Module:
+        return nn.Sequential(nn.Conv3d(channels, width, 3), nn.BatchNorm3d(width), nn.Conv3d(width, 1, 1))
+
+    torch.save(network(2).state_dict(), tmp_path / "model.pt")
+    with pytest.raises(DataError, match=r"model.pt: are for images of 2 channels; 4 are needed\.$"):
+        load_weights(network(4), tmp_path / "model.pt")
+    for other in (network(2, width=8), network(4, width=8)):
+        with pytest.raises(DataError, match="another network"):
+            load_weights(other, tmp_path / "model.pt")

@@ -62,9 +62,7 @@ def test_no_path_of_the_repository_is_left(name: str, tmp_path: Path) -> None:
     for network in NETWORKS[name]:
         for run in network.runs:
             weights = parser_of(out, run).get_parsed_content("weights")
-            # The whole-scan network and that of outlines share their configs.
-            if network.name != "outline":
-                assert weights == str(out / network.weights)
+            assert weights == str(out / network.weights)
 
 
 def test_configs_of_another_bundle_come_along_with_its_weights(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import torch
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.networks.pretrained.source import file_sha256
+from monai_staging.networks.segmentation import build_segmenter
 from monai_staging.outputs.findings import Model
 from monai_staging.predict.models import STEPS, load_model
+from monai_staging.predict.pipeline import Predictor
 from monai_staging.predict.stages import StageReader
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -79,6 +81,17 @@ def test_no_weights_name_the_command(tmp_path: Path) -> None:
         load_model("staging", "nowhere.pt")
     with pytest.raises(UsageError, match="a bundle is one of detection, segmentation"):
         load_model("slices")
+
+
+def test_outline_weights_without_channels_for_clicks_name_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "model.pt"
+    torch.save(build_segmenter("attention_unet", spatial_dims=3, in_channels=2).state_dict(), file)
+    models = {name: load_model(name, str(file) if name == "segmentation" else None) for name in STEPS}
+    wanted = (
+        r"^Segmentation: Weights .*model.pt: are for images of 2 channels; 4 are needed\. Train some: python .*outline"
+    )
+    with pytest.raises(DataError, match=wanted):
+        Predictor(models)
 
 
 def test_a_card_that_says_nothing(tmp_path: Path) -> None:

@@ -7,18 +7,20 @@ from torch import Tensor, nn
 
 from monai_staging.cohort.lesions import Part
 from monai_staging.cohort.volume import Volume
+from monai_staging.errors import UsageError
 from monai_staging.predict.outliner import LesionOutliner, same_lesion, without_repeats
-from monai_staging.transforms.chest_view import ChestViews
+from monai_staging.transforms.click import ClickedViews, Clicks
 from monai_staging.transforms.lesion_parts import LesionParts
 
 LUNGS = np.array([[-100.0, -100.0, -100.0], [100.0, 100.0, 100.0]])
 
 
 class Dense(nn.Module):
-    """Takes for a lesion whatever is dense: log-odds of the first window."""
+    """Takes for a lesion whatever is dense: log-odds of the first window; nothing next to clicks outside."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return 20 * (x[:, :1] - 0.5)
+        self.seen = x
+        return 20 * (x[:, :1] - 0.5) - 40 * x[:, 2:]
 
 
 def ball(shape: tuple[int, int, int], center: tuple[float, float, float], radius: float) -> np.ndarray:
@@ -38,7 +40,7 @@ def volume() -> Volume:
 
 @pytest.fixture
 def outliner() -> LesionOutliner:
-    return LesionOutliner(Dense(), ChestViews((1.0, 1.0, 1.0), [[-480.0, 1040.0]]), LesionParts(), amp=False)
+    return LesionOutliner(Dense(), ClickedViews((1.0, 1.0, 1.0), [[-480.0, 1040.0]]), LesionParts(), amp=False)
 
 
 def box(center: tuple[float, float, float], half: float) -> list[float]:
@@ -73,6 +75,41 @@ def test_turned_scans_are_outlined_where_they_are(volume: Volume, outliner: Lesi
     (straight,), (other,) = outliner(volume, places, LUNGS), outliner(turned, places, LUNGS)
     assert straight is not None and other is not None
     assert np.array_equal(straight.mask, other.mask[::-1, ::-1])
+
+
+def test_a_box_is_clicked_in_its_middle_or_where_one_says(volume: Volume, outliner: LesionOutliner) -> None:
+    # Index and RAS mm are the same, and so are voxels and mm.
+    def clicked(channel: int) -> list[float]:
+        (found,) = (outliner.network.seen[0, channel] == 1).nonzero().tolist()
+        return found
+
+    places = np.array([box((31.5, 46.5, 40.5), 4)])
+    outliner(volume, places, LUNGS)
+    origin = np.array([31.5, 46.5, 40.5]) - (np.array([64, 64, 40]) - 1) / 2
+    seen = outliner.network.seen[0]
+    assert seen.shape == (3, 64, 64, 40) and not seen[2].any()
+    peak = np.array(np.unravel_index(int(seen[1].argmax()), seen[1].shape))
+    assert np.abs(origin + peak - [31.5, 46.5, 40.5]).max() <= 0.5
+    outliner(volume, places, LUNGS, [Clicks.of([(30.0, 44.0, 39.0)], [(36.0, 40.0, 42.0)])])
+    np.testing.assert_allclose(origin + clicked(1), (30, 44, 39))
+    np.testing.assert_allclose(origin + clicked(2), (36, 40, 42))
+
+
+def test_clicks_choose_the_lesion(volume: Volume, outliner: LesionOutliner) -> None:
+    # The box holds most of the large lesion, and the click is at the small one.
+    places, small = np.array([box((45, 45, 40), 30)]), Clicks(((70.0, 45.0, 40.0),))
+    (by_box,), (by_click,) = outliner(volume, places, LUNGS), outliner(volume, places, LUNGS, [small])
+    assert by_box is not None and by_box.voxels == pytest.approx(4 / 3 * np.pi * 10**3, rel=0.05)
+    assert by_click is not None and by_click.voxels == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.05)
+    alone = outliner.clicked(volume, small, LUNGS)
+    assert alone is not None and alone.corner == by_click.corner and np.array_equal(alone.mask, by_click.mask)
+    less = outliner.clicked(volume, Clicks(small.inside, ((75.0, 45.0, 40.0),)), LUNGS)
+    assert less is not None and 0 < less.voxels < alone.voxels
+    assert outliner.clicked(volume, Clicks(((50.0, 45.0, 10.0),)), LUNGS) is None
+    with pytest.raises(UsageError, match="a click inside of the lesion is needed"):
+        outliner.clicked(volume, Clicks((), small.inside), LUNGS)
+    with pytest.raises(UsageError, match="clicks for each of 1 boxes are needed; found 2"):
+        outliner(volume, places, LUNGS, [small, small])
 
 
 def test_repeats() -> None:

@@ -16,6 +16,7 @@ from monai_staging.cohort.volume import Volume, write_mask, write_volume
 from monai_staging.detection import Detections
 from monai_staging.errors import DataError
 from monai_staging.tnm.categories import categories
+from monai_staging.workflows.chest_data import ChestCase
 
 SHAPE = (40, 32, 14)
 
@@ -162,3 +163,22 @@ def patients_with_balls() -> Callable[..., Cohort]:
 def balls() -> type[Balls]:
     """The detector that finds them."""
     return Balls
+
+
+@pytest.fixture(scope="session")
+def chest_with() -> Callable[..., ChestCase]:
+    """Writes a chest of 72 x 60 x 40 voxels with lungs and lesions, boxes of voxels by their labels in the mask."""
+
+    def write(root: Path, boxes: dict[int, tuple[tuple[int, ...], tuple[int, ...]]], affine: np.ndarray) -> ChestCase:
+        hu = np.full((72, 60, 40), -1000, np.int16)
+        hu[6:-6, 6:-6] = 40
+        hu[10:32, 12:46, 5:34] = hu[-32:-10, 12:46, 5:34] = -850
+        mask = np.zeros(hu.shape, np.uint8)
+        for label, (low, high) in boxes.items():
+            mask[tuple(slice(*pair) for pair in zip(low, high, strict=True))] = label
+        hu[mask > 0] = 40
+        write_volume(root / "image.nii", Volume(hu, affine))
+        write_mask(root / "mask.nii", mask, affine)
+        return ChestCase("scan", "p", root / "image.nii", root / "mask.nii", tuple(boxes), "8")
+
+    return write

@@ -79,6 +79,7 @@ def test_the_target_is_what_lies_in_the_lung(cohort: Path, caplog: pytest.LogCap
     assert chest_cases(cohort, "training", groups=["midline node"])[1].labels == (3,)
     everything = chest_cases(cohort, ["training", "test"], outlined=False)
     assert len(everything) == 3 and everything[0].reference() == [] and everything[0].labels == ()
+    assert len(first.centers_mm) == 2 and everything[0].centers_mm == first.centers_mm  # known without a mask
     assert len(chest_cases(cohort, "training", limit=1)) == 1
 
 
