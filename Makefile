@@ -1,4 +1,4 @@
-# `make train` and `make test` each set up a fresh machine (virtual environment included) and then do the job.
+# `make train`, `make label` and `make test` each set up a fresh machine (virtual environment included) and then do the job.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -6,6 +6,9 @@ VENV   ?= .venv
 JOBS   ?= 2
 # For a build of PyTorch other than the package index's, e.g. the CPU one (see README.md).
 TORCH_INDEX ?=
+# What `make label` serves: a folder of studies (six phantoms if there is none), and where.
+STUDIES ?=
+PORT ?= 8000
 
 BIN    := $(VENV)/bin
 STAGING := bundles/staging
@@ -16,7 +19,7 @@ export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format docs clean
+.PHONY: help train label test lint format docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -45,13 +48,22 @@ $(VENV)/.dev: $(BIN)/pip setup.cfg constraints.txt
 $(VENV)/.docs: $(VENV)/.base setup.cfg constraints.txt
 	$(call install,.[docs])
 
+# Without dependencies: see requirements-label.txt.
+$(VENV)/.label: $(VENV)/.base requirements-label.txt
+	@echo "Installing MONAI Label into $(VENV)"
+	@$(BIN)/pip install -qq --no-deps -r requirements-label.txt
+	@touch $@
+
 train: $(VENV)/.base ## train and evaluate the staging network on the default phantom cohort
 	@$(BIN)/python -m monai.bundle run --config_file $(STAGING)/train.json
 	@echo "(mlflow is in $(BIN): put it on the path with . $(BIN)/activate)"
 
+label: $(VENV)/.label ## serve STUDIES=DIR for annotation in 3D Slicer, on PORT
+	@$(BIN)/monai-staging label $(if $(STUDIES),--studies "$(STUDIES)") --port $(PORT)
+
 # A file's tests share what they train. Files go to the workers in the order of their names: those that take minutes
 # (tests/bundles) first, not those of the most tests, or one of them would be left for the end.
-test: $(VENV)/.dev ## run the test-suite with branch coverage
+test: $(VENV)/.dev $(VENV)/.label ## run the test-suite with branch coverage
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10 \
 	  --cov --cov-report term --cov-fail-under 90
 

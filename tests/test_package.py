@@ -122,11 +122,29 @@ def declared(repository: Path) -> dict[str, set[str]]:
     }
 
 
+def label_pins(repository: Path) -> dict[str, set[str]]:
+    """What is installed without dependencies for `monai-staging label`: name to its pins, several if Pythons differ."""
+    pins: dict[str, set[str]] = {}
+    for line in (repository / "requirements-label.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            assert re.fullmatch(r"[a-z0-9-]+==[0-9][\w.]*(; python_version (>=|<) \"3\.11\")?", line), line
+            pins.setdefault(line.partition("==")[0], set()).add(line)
+    return pins
+
+
 def test_what_the_package_imports_is_declared(repository: Path) -> None:
     requirements = declared(repository)
     allowed = requirements[""].union(*(names for extra, names in requirements.items() if extra not in {"dev", "docs"}))
     for module in (repository / "monai_staging").rglob("*.py"):
-        assert imported_distributions(module) <= allowed, module
+        more = label_pins(repository).keys() if "label" in module.parent.relative_to(repository).parts else set()
+        assert imported_distributions(module) <= allowed | more, module
+
+
+def test_what_annotation_needs_is_at_the_version_of_development(repository: Path) -> None:
+    constraints = set((repository / "constraints.txt").read_text().splitlines())
+    constrained = {line.partition("==")[0] for line in constraints}
+    for name, pins in label_pins(repository).items():
+        assert name not in constrained or pins <= constraints, name
 
 
 def test_every_requirement_is_pinned(repository: Path) -> None:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("monai_staging.cli.compare", "networks and initialisations as a paired experiment"),
     "register": ("monai_staging.cli.register", "put the best network into MLflow's model registry"),
     "predict": ("monai_staging.cli.predict", "a study to its lesions and stage: DICOM SEG and SR, JSON, a report"),
+    "label": ("monai_staging.cli.label", "serve studies for annotation in 3D Slicer: MONAI Label"),
     "stage": ("monai_staging.cli.stage", "stage groups of one patient's T, N and M"),
     "stage-table": ("monai_staging.cli.stage_table", "stage groups for every row of a clinical table"),
     "measure": ("monai_staging.cli.measure", "volume, diameters and T by size of a lesion's mask"),

@@ -6,7 +6,9 @@ affine in single precision: what is read back agrees with what was written to 1e
 
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +120,21 @@ def write_mask(path: str | os.PathLike[str], mask: npt.NDArray[Any], affine: npt
     if mask.ndim != 3 or mask.dtype not in _MASK_TYPES:
         raise UsageError(f"A mask is a 3-D uint8 or uint16 array; got {mask.ndim}-D {mask.dtype}.")
     _write(path, mask, affine)
+
+
+def write_packed_mask(path: str | os.PathLike[str], mask: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
+    """Writes a mask as ``.nii.gz``: hardly any voxel of it is a lesion's, so packed it is small.
+
+    Args:
+        path: ends in ``.nii.gz``.
+        mask: uint8 or uint16, (columns, rows, slices).
+        affine: (4, 4), voxel index to RAS mm.
+    """
+    plain = Path(path).with_suffix("")
+    write_mask(plain, mask, affine)
+    with open(plain, "rb") as file, gzip.GzipFile(path, "wb", compresslevel=1, mtime=0) as packed:
+        shutil.copyfileobj(file, packed, 1 << 20)
+    plain.unlink()
 
 
 def read_mask(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:

@@ -52,7 +52,7 @@ class StagingEnsemble(nn.Module):
         every = []
         for member in self.members:
             for number in range(max(self.passes, 1)):
-                with _dropout(member, number, image.device) if self.passes else contextlib.nullcontext():
+                with dropout_active(member, number, image.device) if self.passes else contextlib.nullcontext():
                     every.append(member(image, clinical, details=True))
         classes = self.members[0].classes
         widths = [len(classes[letter]) for letter in LETTERS]  # type: ignore[index]
@@ -121,8 +121,14 @@ def _dropouts(network: nn.Module) -> list[nn.Module]:
 
 
 @contextlib.contextmanager
-def _dropout(network: nn.Module, number: int, device: torch.device) -> Iterator[None]:
-    """Dropout layers drop within, by a random stream that the pass's number alone decides; nothing else changes."""
+def dropout_active(network: nn.Module, number: int, device: torch.device) -> Iterator[None]:
+    """Dropout layers drop within, by a random stream that the pass's number alone decides; nothing else changes.
+
+    Args:
+        network: in evaluation mode.
+        number: of the pass.
+        device: that it runs on.
+    """
     layers = _dropouts(network)
     before = [layer.training for layer in layers]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

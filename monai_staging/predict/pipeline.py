@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from monai_staging.cohort.dicom.objects import make_uid
-from monai_staging.cohort.lesions import paint
+from monai_staging.cohort.lesions import Part, paint
 from monai_staging.cohort.nodules.cut import index_of
 from monai_staging.cohort.volume import Volume
 from monai_staging.detection.detections import Detections
@@ -25,11 +25,11 @@ from monai_staging.networks.folding import fold_norms
 from monai_staging.outputs.dicom_sources import lesion_uid
 from monai_staging.outputs.findings import Algorithm
 from monai_staging.outputs.reported import ReportedStudy
-from monai_staging.predict.combine import OutlinedLesion, combine, order_lesions, too_uncertain
+from monai_staging.predict.combine import OutlinedLesion, StageSets, combine, order_lesions, too_uncertain
 from monai_staging.predict.models import STEPS, LoadedModel
 from monai_staging.predict.nodules import NoduleClassifier
 from monai_staging.predict.outliner import LesionOutliner, without_repeats
-from monai_staging.predict.stager import Stager, one_case_cohort
+from monai_staging.predict.stager import LearnedStage, Stager, one_case_cohort
 from monai_staging.predict.stages import StageReader
 from monai_staging.predict.study import Study
 from monai_staging.transforms.lung_mask import lung_bound
@@ -63,6 +63,32 @@ class Prediction:
     reported: ReportedStudy
     detections: Detections
     unoutlined: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class FoundLesions:
+    """What detector and outliner make of a scan.
+
+    Attributes:
+        lungs_mm: (2, 3), box of the lungs, RAS mm.
+        detections: every box of the detector above the operating point's score, the surest first.
+        boxes_mm: (N, 6) corners of the places that were looked at, those a reader saw first, then the detections'.
+        scores: (N) of the detector; ``None`` where it found nothing.
+        parts: (N) the outline at each place; ``None`` where there is none.
+        kept: of the places those that are lesions of their own, one each.
+    """
+
+    lungs_mm: FloatArray
+    detections: Detections
+    boxes_mm: FloatArray
+    scores: list[float | None]
+    parts: list[Part | None]
+    kept: list[int]
+
+    @property
+    def outlined(self) -> list[Part]:
+        """The outline of each lesion, in the order of ``kept``."""
+        return [part for place in self.kept if (part := self.parts[place]) is not None]
 
 
 @dataclass
@@ -108,44 +134,15 @@ class Predictor:
             DataError: there are no lungs in it, or a place lies outside the scan.
         """
         self._seconds = {}
-        volume = study.volume
-        seen = _boxes_at(volume, at_mm)
-        with self._step("lungs"):
-            try:
-                lungs = lung_bound(volume.array, volume.affine)
-            except DataError as error:
-                raise DataError(f"{study.name}: {error}") from None
-        with self._step("detection"):
-            found = self.detector.detect(volume, study.name).at_least(self.threshold)
-            order = np.argsort(-found.scores, kind="stable")
-            detections = found.rows(order)
-        with self._step("segmentation"):
-            boxes = np.concatenate([seen, detections.boxes_mm])
-            scores = [None] * len(seen) + detections.scores.tolist()
-            parts = self.outliner(volume, boxes, lungs.box_mm)
-            kept, repeats = without_repeats(parts)
-            for place, first in repeats.items():
-                if scores[first] is None:  # what a reader saw was detected too
-                    boxes[first], scores[first] = boxes[place], scores[place]
-            outlined = [part for place in kept if (part := parts[place]) is not None]
-        with self._step("malignancy"):
-            chances = self.classifier(volume, outlined)
-        with self._step("staging"), tempfile.TemporaryDirectory(prefix="monai-staging-") as folder:
-            learned = self.stager(one_case_cohort(Path(folder), volume, study.name, self.stager.edition))
-            sets = self.reader(learned, study.phantom)
+        found = self.find(study, at_mm)
+        lesions = self.classify(study, found)
+        learned, sets = self.stage(study)
+        volume, seen = study.volume, len(at_mm)
         with self._step("measurement"):
-            lesions = order_lesions(
-                [
-                    OutlinedLesion(part, boxes[place], score, chance, score >= self.sure)
-                    if (score := scores[place]) is not None
-                    else OutlinedLesion(part, None, None, chance)
-                    for part, place, chance in zip(outlined, kept, chances, strict=True)
-                ]
-            )
             uids = [self._uid(study, label) for label in range(1, len(lesions) + 1)]
-            findings, warnings = combine(volume, lesions, uids, sets, lungs.box_mm, self.algorithm, learned.edition)
-        unoutlined = tuple(place for place, part in enumerate(parts) if part is None)
-        detected = tuple(place - len(seen) for place in unoutlined if place >= len(seen))
+            findings, warnings = combine(volume, lesions, uids, sets, found.lungs_mm, self.algorithm, learned.edition)
+        unoutlined = tuple(place for place, part in enumerate(found.parts) if part is None)
+        detected = tuple(place - seen for place in unoutlined if place >= seen)
         reported = ReportedStudy(
             name=study.name,
             volume=volume,
@@ -158,13 +155,63 @@ class Predictor:
             calibration=(*self._detection_statement(), *self.reader.statement(study.phantom)),
             warnings=(
                 *warnings,
-                *(f"Nothing was outlined {_where(at_mm[place])}." for place in unoutlined if place < len(seen)),
+                *(f"Nothing was outlined {_where(at_mm[place])}." for place in unoutlined if place < seen),
                 *too_uncertain(lesions, f"{self.sure:.2f} ({PRIMARY_POINT})"),
-                *self._warnings(len(lesions), detections, detected),
+                *self._warnings(len(lesions), found.detections, detected),
             ),
             seconds=dict(self._seconds),
         )
-        return Prediction(reported, detections, detected)
+        return Prediction(reported, found.detections, detected)
+
+    def find(self, study: Study, at_mm: Sequence[tuple[float, float, float]] = ()) -> FoundLesions:
+        """Detects lesions and outlines them.
+
+        Args:
+            study: the scan.
+            at_mm: places (RAS mm) at which a reader sees a lesion, besides those that are detected.
+
+        Raises:
+            DataError: there are no lungs in it, or a place lies outside the scan.
+        """
+        volume = study.volume
+        seen = _boxes_at(volume, at_mm)
+        with self._step("lungs"):
+            lungs_mm = lungs_box(study)
+        with self._step("detection"):
+            detections = self.detect(study)
+        with self._step("segmentation"):
+            boxes = np.concatenate([seen, detections.boxes_mm])
+            scores = [None] * len(seen) + detections.scores.tolist()
+            parts = self.outliner(volume, boxes, lungs_mm)
+            kept, repeats = without_repeats(parts)
+            for place, first in repeats.items():
+                if scores[first] is None:  # what a reader saw was detected too
+                    boxes[first], scores[first] = boxes[place], scores[place]
+        return FoundLesions(lungs_mm, detections, boxes, scores, parts, kept)
+
+    def detect(self, study: Study) -> Detections:
+        """The detector's boxes above the operating point's score, the surest first."""
+        found = self.detector.detect(study.volume, study.name).at_least(self.threshold)
+        return found.rows(np.argsort(-found.scores, kind="stable"))
+
+    def classify(self, study: Study, found: FoundLesions) -> list[OutlinedLesion]:
+        """The lesions that were found, each with its probability of malignancy, in the order they are reported in."""
+        with self._step("malignancy"):
+            chances = self.classifier(study.volume, found.outlined)
+        return order_lesions(
+            [
+                OutlinedLesion(part, found.boxes_mm[place], score, chance, score >= self.sure)
+                if (score := found.scores[place]) is not None
+                else OutlinedLesion(part, None, None, chance)
+                for part, place, chance in zip(found.outlined, found.kept, chances, strict=True)
+            ]
+        )
+
+    def stage(self, study: Study) -> tuple[LearnedStage, StageSets]:
+        """T, N and M as the staging network has learned them, and as they are reported."""
+        with self._step("staging"), tempfile.TemporaryDirectory(prefix="monai-staging-") as folder:
+            learned = self.stager(one_case_cohort(Path(folder), study.volume, study.name, self.stager.edition))
+            return learned, self.reader(learned, study.phantom)
 
     def _built(self, name: str, build: Callable[[ConfiguredBundle], T]) -> T:
         """What a step works with, its weights loaded."""
@@ -217,6 +264,18 @@ class Predictor:
         start = time.monotonic()
         yield
         self._seconds[name] = time.monotonic() - start
+
+
+def lungs_box(study: Study) -> FloatArray:
+    """The box of a scan's lungs, (2, 3), RAS mm.
+
+    Raises:
+        DataError: there are none in it.
+    """
+    try:
+        return lung_bound(study.volume.array, study.volume.affine).box_mm
+    except DataError as error:
+        raise DataError(f"{study.name}: {error}") from None
 
 
 def _boxes_at(volume: Volume, at_mm: Sequence[tuple[float, float, float]]) -> FloatArray:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from monai_staging.cohort.dicom import read_series, scan, with_progress
+from monai_staging.cohort.dicom.scan import Watch
 from monai_staging.cohort.privacy import case_name, load_key
 from monai_staging.cohort.volume import Volume, read_volume
 from monai_staging.errors import DataError
@@ -45,13 +46,14 @@ class Study:
     phantom: bool = False
 
 
-def open_study(path: Path, series: str | None = None, workers: int = 2) -> Study:
+def open_study(path: Path, series: str | None = None, workers: int = 2, watch: Watch = with_progress) -> Study:
     """Reads the study at ``path``.
 
     Args:
         path: a folder with the DICOM files of one study (subfolders too), or a NIfTI file in Hounsfield units.
         series: the SeriesInstanceUID to take instead of the one that the rules choose.
         workers: threads that read pixels.
+        watch: sees each file as its header is read, see :func:`monai_staging.cohort.dicom.scan`.
 
     Raises:
         DataError: it is neither, is damaged, or cannot be trusted; the rule and what was found.
@@ -59,7 +61,7 @@ def open_study(path: Path, series: str | None = None, workers: int = 2) -> Study
     """
     path.stat()
     if path.is_dir():
-        return read_study(choose_series(scan(path, watch=with_progress), path.name or str(path), series), workers)
+        return read_study(choose_series(scan(path, watch=watch), path.name or str(path), series), workers)
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise DataError(f"{path.name}: a study is a folder of DICOM files or a NIfTI file; found neither.")
     if series is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
 from pathlib import Path
 
 import pydicom
 
-from monai_staging.cohort.volume import write_mask
+from monai_staging.cohort.volume import write_packed_mask
 from monai_staging.detection.detections import write_detections
 from monai_staging.files import write_json_atomic
 from monai_staging.outputs.dicom_rtstruct import write_rtstruct
@@ -17,7 +15,6 @@ from monai_staging.outputs.dicom_sources import SourceImages
 from monai_staging.outputs.dicom_sr import write_sr
 from monai_staging.outputs.report_html import write_report
 from monai_staging.outputs.report_json import study_document
-from monai_staging.outputs.reported import ReportedStudy
 from monai_staging.predict.pipeline import Prediction
 
 REPORT, DOCUMENT, MASK, BOXES = "report.html", "report.json", "lesions.nii.gz", "detections.csv"
@@ -47,17 +44,8 @@ def write_prediction(
         written += [path for path in (seg, write_sr(folder / SR, findings, dataset, sources)) if path is not None]
         if rtstruct and (path := write_rtstruct(folder / RTSTRUCT, reported.mask, findings, sources)) is not None:
             written.append(path)
-    _write_mask(folder / MASK, reported)
+    write_packed_mask(folder / MASK, reported.mask, reported.volume.affine)
     write_detections(folder / BOXES, prediction.detections)
     write_json_atomic(folder / DOCUMENT, study_document(reported))
     write_report(folder / REPORT, reported)
     return [*written, *(folder / name for name in (MASK, BOXES, DOCUMENT, REPORT))]
-
-
-def _write_mask(path: Path, reported: ReportedStudy) -> None:
-    """Labels on the scan's voxels, compressed: hardly any of them is a lesion's."""
-    plain = path.with_suffix("")
-    write_mask(plain, reported.mask, reported.volume.affine)
-    with open(plain, "rb") as file, gzip.GzipFile(path, "wb", compresslevel=1, mtime=0) as packed:
-        shutil.copyfileobj(file, packed, 1 << 20)
-    plain.unlink()

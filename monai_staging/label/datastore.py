@@ -1,0 +1,293 @@
+"""A folder of studies as MONAI Label's data store: NIfTI files and DICOM folders, and labels that outlive a crash.
+
+The folder keeps MONAI Label's own layout (``datastore_v2.json``, ``labels/TAG/IMAGE.nii.gz``), so that its tools read
+it. What is different: a label and the index are replaced whole, synchronised to disk, before a call returns; processes
+read what another has written before they write; and a study is never overwritten or deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from monai_staging.cohort.volume import write_volume
+from monai_staging.errors import DataError, UsageError
+from monai_staging.files import atomic_path, write_text_atomic
+from monai_staging.label.names import check_name, check_tag
+from monai_staging.label.upstream import (
+    DataModel,
+    ImageLabelModel,
+    ImageNotFoundException,
+    LabelNotFoundException,
+    LocalDatastore,
+    LocalDatastoreModel,
+)
+from monai_staging.predict.study import open_study
+
+IMAGES = (".nii.gz", ".nii")
+"""Endings of studies that are one file; a study that is a folder of DICOM files has none."""
+LABELS = (*IMAGES, ".json")
+"""Endings of labels: label maps, and boxes as markups."""
+LOOKED_AT = 8
+"""Files of a folder that are opened to see whether it is a DICOM study."""
+CONVERTED = ".converted"
+"""Folder within the studies' of DICOM series as NIfTI, for viewers; derived, and may be deleted at any time."""
+
+
+class StudyDatastore(LocalDatastore):
+    """The studies of a folder and their labels.
+
+    Args:
+        studies: the folder; what MONAI Label keeps is written there.
+
+    Raises:
+        DataError: the index in it is damaged.
+        OSError: it cannot be written to.
+    """
+
+    def __init__(self, studies: str | os.PathLike[str]) -> None:
+        self._threads = threading.RLock()
+        self._processes = FileLock(Path(studies) / ".lock")
+        self._read: tuple[int, int] | None = None
+        self._seen: dict[str, int] = {}
+        super().__init__(os.fspath(studies), extensions=tuple(f"*{ending}" for ending in IMAGES), auto_reload=False)
+
+    def source(self, image_id: str) -> Path:
+        """The study as it came: its file, or its folder of DICOM files.
+
+        Raises:
+            ImageNotFoundException: there is none of this name.
+        """
+        return Path(self._datastore.image_path(), image_id + self._item(image_id).image.ext).resolve()
+
+    def get_image_uri(self, image_id: str) -> str:
+        """Path of the study as a file that viewers read: of a DICOM study its series as NIfTI, made when first asked.
+
+        Raises:
+            ImageNotFoundException: there is none of this name.
+            DataError: a DICOM study cannot be trusted.
+        """
+        source = self.source(image_id)
+        if source.is_file():
+            return str(source)
+        path = Path(self._datastore_path, CONVERTED, f"{image_id}.nii")
+        if not path.is_file():
+            write_volume(path, open_study(source, watch=iter).volume)
+        return str(path)
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        """What is known of a study; see upstream."""
+        return {**self._item(image_id).image.info, "path": str(self.source(image_id))}
+
+    def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
+        """What is known of a label; see upstream."""
+        return dict(self._label(label_id, label_tag).info)
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        """Path of a label's file."""
+        ending = self._label(label_id, label_tag).ext
+        return str(Path(self._datastore.label_path(_text(label_tag)), label_id + ending).resolve())
+
+    def add_image(self, image_id: str, image_filename: str, image_info: Mapping[str, Any]) -> str:
+        """Adds a study that is one file.
+
+        Raises:
+            UsageError: the name cannot be one, or is taken: a study is never overwritten.
+        """
+        ending = _ending(image_filename, IMAGES)
+        check_name(image_id, "Image")
+        with self._locked():
+            if image_id in self._datastore.objects:
+                raise UsageError(f"Image {image_id}: there is one of this name already; it is not overwritten.")
+            name = image_id + ending
+            _put(Path(image_filename), Path(self._datastore.image_path(), name))
+            info = {**image_info, "ts": int(time.time()), "name": name}
+            self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=ending))
+            self._update_datastore_file()
+        return image_id
+
+    def remove_image(self, image_id: str) -> None:
+        """Refused: a study is the only one of its kind, a label is not."""
+        raise UsageError(f"Image {image_id}: studies are not deleted through the server; remove the file.")
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: Mapping[str, Any]) -> str:
+        """Saves a label in place of the one of the same tag. When this returns, it is on disk.
+
+        Args:
+            image_id: of its study.
+            label_filename: a file with one of the endings of :data:`LABELS`; it is copied.
+            label_tag: ``final`` for an annotator's, ``original`` for a network's, or any other name.
+            label_info: kept with it.
+
+        Returns:
+            The label's name, which is its study's.
+
+        Raises:
+            ImageNotFoundException: there is no such study.
+            UsageError: the tag or the ending is none.
+        """
+        tag, ending = check_tag(_text(label_tag)), _ending(label_filename, LABELS)
+        with self._locked():
+            labels = self._item(image_id).labels
+            folder = Path(self._datastore.label_path(tag))
+            _put(Path(label_filename), folder / (image_id + ending))
+            before = labels.get(tag)
+            info = {**label_info, "ts": int(time.time()), "name": image_id + ending}
+            labels[tag] = DataModel(info=info, ext=ending)
+            self._update_datastore_file()
+            if before is not None and before.ext != ending:
+                (folder / (image_id + before.ext)).unlink(missing_ok=True)
+        return image_id
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Removes a label; see upstream."""
+        with self._locked():
+            path = Path(self.get_label_uri(label_id, label_tag))
+            del self._item(label_id).labels[_text(label_tag)]
+            self._update_datastore_file()
+            path.unlink(missing_ok=True)
+
+    def update_image_info(self, image_id: str, info: Mapping[str, Any]) -> None:
+        """Adds to what is known of a study; see upstream."""
+        with self._locked():
+            self._item(image_id).image.info.update(info)
+            self._update_datastore_file()
+
+    def update_label_info(self, label_id: str, label_tag: str, info: Mapping[str, Any]) -> None:
+        """Adds to what is known of a label; see upstream."""
+        with self._locked():
+            self._label(label_id, label_tag).info.update(info)
+            self._update_datastore_file()
+
+    def list_images(self) -> list[str]:
+        """Names of all studies, in order; files that came or went since are noticed, as by the two below."""
+        self._notice()
+        return sorted(self._datastore.objects)
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Names of the studies with a final label."""
+        return [name for name in self.list_images() if "final" in self._datastore.objects[name].labels]
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Names of the studies without."""
+        return [name for name in self.list_images() if "final" not in self._datastore.objects[name].labels]
+
+    def _notice(self) -> None:
+        """Looks again where a folder's time says that something has changed."""
+        with self._locked():
+            tags = {"original", "final"} | self._datastore.tags()
+            folders = [self._datastore.image_path(), *map(self._datastore.label_path, sorted(tags))]
+            times = {folder: os.stat(folder).st_mtime_ns for folder in folders if os.path.isdir(folder)}
+            if times != self._seen:
+                self._reconcile_datastore()
+                self._seen = times
+
+    def _item(self, image_id: str) -> Any:
+        self._init_from_datastore_file()
+        item = self._datastore.objects.get(image_id)
+        if item is None:
+            raise ImageNotFoundException(f"Image {image_id[:60]!r} is not in the data store.")
+        return item
+
+    def _label(self, label_id: str, tag: str) -> Any:
+        label = self._item(label_id).labels.get(_text(tag))
+        if label is None:
+            raise LabelNotFoundException(f"Image {label_id!r} has no label with the tag {_text(tag)[:60]!r}.")
+        return label
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone among threads and processes, and with what another process has written."""
+        with self._threads, self._processes:
+            self._init_from_datastore_file()
+            yield
+
+    # What upstream's constructor and `_reconcile_datastore` call.
+
+    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
+        with self._threads, self._processes:
+            path = Path(self._datastore_config_path)
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                return
+            if self._read == (found.st_ino, found.st_mtime_ns):
+                return
+            try:
+                self._datastore = LocalDatastoreModel.model_validate_json(path.read_bytes())
+            except ValueError as error:
+                raise DataError(
+                    f"{path.name}: the index of labels is damaged ({str(error).splitlines()[0]})."
+                ) from None
+            self._datastore.base_path = self._datastore_path
+            self._read = (found.st_ino, found.st_mtime_ns)
+
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        with self._threads, self._processes:
+            path = Path(self._datastore_config_path)
+            write_text_atomic(path, self._datastore.model_dump_json(exclude={"base_path"}, indent=2))
+            _sync_folder(path.parent)
+            found = path.stat()
+            self._read = (found.st_ino, found.st_mtime_ns)
+
+    def _to_id(self, file: str) -> tuple[str, str]:
+        ending = next((own for own in LABELS if file.endswith(own)), "")
+        return file.removesuffix(ending), ending
+
+    def _list_files(self, path: str, patterns: Any) -> dict[str, str]:
+        images = path == self._datastore.image_path()
+        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+        known = self._datastore.objects
+        return {
+            name: name
+            for name in names
+            if name.endswith(IMAGES if images else LABELS)
+            or (images and name != self._datastore.labels_dir and (name in known or _holds_dicom(Path(path, name))))
+        }
+
+
+def _text(tag: str) -> str:
+    """A tag as plain text: upstream's own are members of an enumeration."""
+    return str(getattr(tag, "value", tag))
+
+
+def _ending(filename: str, endings: tuple[str, ...]) -> str:
+    ending = next((own for own in endings if filename.lower().endswith(own)), None)
+    if ending is None:
+        raise UsageError(f"A file ending in {', '.join(endings)} is needed; found {Path(filename).name[-40:]!r}.")
+    return ending
+
+
+def _put(source: Path, target: Path) -> None:
+    """Copies a file into the place of another, whole or not at all, and synchronises it to disk."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on disk when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _holds_dicom(folder: Path) -> bool:
+    """Whether one of the first files below a folder says that it is DICOM."""
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    for path in itertools.islice(files, LOOKED_AT):
+        with open(path, "rb") as file:
+            if file.read(132)[128:] == b"DICM":
+                return True
+    return False

@@ -1,0 +1,150 @@
+"""The requests that upload, save or compute, in place of upstream's: each checks what it is given before it acts.
+
+They are plain functions, so the server runs them in threads and goes on answering; upstream's are coroutines that
+compute, and nobody is answered until they are done.
+"""
+
+# FastAPI reads annotations when a function is registered: it finds what they name here, or not at all.
+# ruff: noqa: B008  (its parameters' defaults are calls by design)
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Body, Depends, File, Form, HTTPException, UploadFile
+
+from monai_staging.errors import UsageError
+from monai_staging.label.datastore import IMAGES, LABELS, StudyDatastore
+from monai_staging.label.names import check_name, check_tag
+from monai_staging.label.uploads import read_params, received, take_label
+from monai_staging.label.upstream import (
+    RBAC,
+    BatchInferImageType,
+    ResultType,
+    User,
+    app_instance,
+    run_batch,
+    sample,
+    send_response,
+    settings,
+)
+from monai_staging.predict.study import open_study
+
+SET_BY_SERVER = {"infer": frozenset(("image", "study", "model")), "info": frozenset(("name", "path", "strategy", "ts"))}
+"""Keys that parameters cannot set."""
+router = APIRouter()
+
+Annotator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
+Administrator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))]
+Reader = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
+
+
+@router.post("/infer/{model}")
+def infer(
+    user: Reader,
+    background: BackgroundTasks,
+    model: str,
+    image: str = "",
+    params: str = Form("{}"),
+    file: UploadFile | None = File(None),
+    output: ResultType | None = None,
+) -> Any:
+    """One model's answer for a study of the data store, or for a NIfTI file that is sent along."""
+    asked = _allowed(params, "infer")
+    if (file is None) == (not image):
+        raise UsageError("Infer: an image's name or a file is needed, one of the two.")
+    app = app_instance()
+    task = app.task(model)
+    if output is ResultType.dicom_seg:
+        raise UsageError("output=dicom_seg needs a data store of DICOM objects; this one is a folder.")
+    if output is ResultType.image and not task.file:
+        raise UsageError(f"{model} answers with values, not with a file: ask for output=json.")
+    if file is None:
+        result = app.infer({**asked, "model": model, "image": check_name(image, "Image")})
+    else:
+        with received(file.file, file.filename, IMAGES) as path:
+            result = app.infer({**asked, "model": model, "image": path})
+    return send_response(app.datastore(), result, output, background)
+
+
+@router.post("/activelearning/{strategy}")
+def next_sample(user: Reader, strategy: str, params: dict[str, Any] | None = Body(None)) -> Any:
+    """The next study without a final label, and the strategy's reason for it; an empty answer when there is none."""
+    known = app_instance().info()["strategies"]
+    if strategy not in known:
+        raise HTTPException(404, f"Strategy: one of {', '.join(known)}; found {strategy[:60]!r}")
+    client = (params or {}).get("client_id")
+    return sample(strategy, {"client_id": str(client)[:60]} if client else {}, user.username)
+
+
+@router.put("/datastore/label")
+def save_label(
+    user: Annotator,
+    image: str,
+    tag: str = "final",
+    params: str = Form("{}"),
+    label: UploadFile = File(...),
+) -> dict[str, str]:
+    """Saves a label. Answered with 200 only when it is on disk."""
+    app = app_instance()
+    store: StudyDatastore = app.datastore()
+    info = {**_allowed(params, "info"), "user": user.username}
+    study = Path(store.get_image_uri(check_name(image, "Image")))
+    with received(label.file, label.filename, LABELS) as path:
+        take_label(path, study, info)
+        name = store.save_label(image, str(path), tag or "final", info)
+    return {"image": image, "label": name}
+
+
+@router.put("/datastore/")
+@router.put("/datastore/image")
+def add_image(
+    user: Annotator,
+    image: str | None = None,
+    params: str = Form("{}"),
+    file: UploadFile = File(...),
+) -> dict[str, str]:
+    """Adds a study: a CT as NIfTI, under a name that is not taken."""
+    store: StudyDatastore = app_instance().datastore()
+    info = {**_allowed(params, "info"), "user": user.username}
+    with received(file.file, file.filename, IMAGES) as path:
+        open_study(path)
+        name = image or Path(file.filename or "").name.lower().removesuffix(".gz").removesuffix(".nii")
+        return {"image": store.add_image(name, str(path), info)}
+
+
+@router.put("/datastore/image/info")
+def update_image_info(user: Annotator, image: str, info: str = Form("{}")) -> dict[str, str]:
+    """Adds to what is known of a study."""
+    app_instance().datastore().update_image_info(image, {**_allowed(info, "info"), "user": user.username})
+    return {"image": image}
+
+
+@router.put("/datastore/label/info")
+def update_label_info(user: Annotator, label: str, tag: str, info: str = Form("{}")) -> dict[str, str]:
+    """Adds to what is known of a label."""
+    app_instance().datastore().update_label_info(label, tag, {**_allowed(info, "info"), "user": user.username})
+    return {"label": label}
+
+
+@router.post("/batch/infer/{model}")
+def batch_infer(
+    user: Administrator,
+    model: str,
+    images: BatchInferImageType = BatchInferImageType.IMAGES_ALL,
+    max_batch_size: int = 0,
+    label_tag: str = "original",
+) -> Any:
+    """Answers for many studies, in a process of its own, saved as labels."""
+    if not app_instance().task(model).file:
+        raise UsageError(f"{model} answers with values, not with a label that could be saved.")
+    return run_batch(model, images, {"max_batch_size": max(0, max_batch_size), "label_tag": check_tag(label_tag)})
+
+
+def _allowed(text: str, of: str) -> dict[str, Any]:
+    """Parameters without what the server sets."""
+    params = read_params(text)
+    taken = sorted(SET_BY_SERVER[of] & set(params))
+    if taken:
+        raise UsageError(f"params: {taken[0]} cannot be set there.")
+    return params
