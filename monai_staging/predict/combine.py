@@ -152,7 +152,7 @@ def _stage(
     reasons, warnings, not_assessed = [], [], []
     primary = lesions[0] if lesions and lesions[0].category is Category.PRIMARY else None
     if primary is None:
-        what = "no lesion was found" if not lesions else "no lesion found is surely one and probably malignant"
+        what = "no lesion was found" if not lesions else "no lesion found is both certain and probably malignant"
         reasons.append(f"T is not measured: {what}")
     else:
         size = primary.measurement.size_t

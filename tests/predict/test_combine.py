@@ -66,7 +66,7 @@ def test_t_of_the_primary_tumour(volume: Volume) -> None:
 def test_no_tumour_no_t(volume: Volume) -> None:
     for lesions, reason in (
         ([], "no lesion was found"),
-        ([lesion((90, 0, 0), 8, 0.3)], "surely one and probably malignant"),
+        ([lesion((90, 0, 0), 8, 0.3)], "both certain and probably malignant"),
     ):
         findings, _ = combined(volume, lesions, None)
         assert findings.staging.tnm.is_unknown("t")
@@ -99,7 +99,7 @@ def test_no_stage_rests_on_a_box_that_is_hardly_a_lesion(volume: Volume) -> None
     ghost = OutlinedLesion(cube((20, 10, 5), 60), np.zeros(6), 0.03, 0.9, sure=False)
     findings, _ = combined(volume, [ghost], learned())
     assert findings.staging.tnm.is_unknown("t") and findings.lesions[0].category is Category.NODULE
-    assert "T is not measured: no lesion found is surely one and probably malignant" in findings.staging.reasons
+    assert "T is not measured: no lesion found is both certain and probably malignant" in findings.staging.reasons
     sure = lesion((90, 0, 0), 12, 0.6, score=0.9)
     findings, warnings = combined(volume, [ghost, sure], learned())
     assert findings.lesions[0].score == 0.9 and findings.lesions[0].category is Category.PRIMARY
