@@ -172,8 +172,7 @@ class ZoomBoxRegressor(SliceBoxNetwork):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        # Of fewer the backbone's last stage sees a single cell, where PyTorch's convolutions in bfloat16 on CPUs have
-        # given gradients of 1e20 and more.
+        # Of fewer the backbone's last stage sees a single cell: nothing to attend to.
         if min(coarse, close) < 32:
             raise UsageError(f"ZoomBoxRegressor: looks of 32 pixels or more are needed, found {coarse} and {close}")
         self.coarse, self.close = coarse, close

@@ -47,6 +47,6 @@ class GradientNorm:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.largest)
         if not torch.isfinite(norm):
             raise DataError(
-                f"GradientNorm: gradients must be finite, found a norm of {float(norm)} at a finite loss. In "
-                "bfloat16 some convolutions on CPUs fail on maps of few cells: try --amp false, or larger images."
+                f"GradientNorm: gradients must be finite, found a norm of {float(norm)} at a finite loss: "
+                "try --amp false, or a lower --learning_rate."
             )

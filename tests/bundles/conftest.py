@@ -42,6 +42,7 @@ def start_bundle(warm_python: Any, empty_database: Path) -> Callable[..., Any]:
     def start(*arguments: str | Path, folder: Path) -> Any:
         database = folder / "mlruns.db"
         if not database.exists():
+            folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(empty_database, database)
         environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{database}", "PYTHONWARNINGS": "ignore"}
         return warm_python.start("monai.bundle", *arguments, env=environment)

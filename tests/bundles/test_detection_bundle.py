@@ -19,8 +19,7 @@ from monai_staging.networks.pretrained import read_checkpoint
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "detection"
 CONFIGS = ("train", "evaluate", "inference")
-# Of maps of few cells oneDNN's bfloat16 has given gradients of infinity.
-NETWORK = {"width": 0.125, "channels": 8, "spacing_mm": 4.0, "anchors_mm": [12.0, 20.0], "size": 32, "amp": False}
+NETWORK = {"width": 0.125, "channels": 8, "spacing_mm": 4.0, "anchors_mm": [12.0, 20.0], "size": 32}
 # What evaluation and inference know nothing of.
 TRAINING = ("--patches", "2", "--jitter_mm", "24")
 SMALL = [part for name, value in NETWORK.items() for part in (f"--{name}", str(value).replace(" ", ""))]

@@ -20,8 +20,6 @@ from monai_staging.networks.pretrained import read_checkpoint
 BUNDLE = Path(__file__).parents[2] / "bundles" / "detection"
 NETWORK = {
     "threshold": 0.01,
-    # Of so small a network oneDNN has given gradients of 1e34 in bfloat16.
-    "amp": False,
     "width": 0.125,
     "spacing_mm": [4.0, 4.0, 4.0],
     "classifier_width": 0.0625,

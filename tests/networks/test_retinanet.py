@@ -107,6 +107,7 @@ def test_the_focal_loss_is_that_of_the_paper_and_counts_a_matched_anchor_once() 
 
 
 def test_the_lesion_map_is_learned_from_the_boxes_and_not_asked_for_in_detection() -> None:
+    torch.manual_seed(0)
     network = build_retinanet(**SMALL, stem_pool=False)
     detector = build_detector(network, anchor_sizes=(4.0, 6.0)).train()
     image = torch.rand(2, 1, 32, 32, 32)

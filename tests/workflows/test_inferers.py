@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -56,6 +58,43 @@ def test_auto_follows_the_gpu(
     # The processor's instructions are another matter.
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": not pays}, raising=False)
     assert AutocastInferer("cuda:0").enabled is pays
+
+
+@pytest.mark.parametrize(
+    ("build", "kernel", "stride", "sizes"),
+    [
+        (nn.Conv2d, 7, 2, [(2, 1), (4, 1), (5, 1)]),
+        (nn.Conv3d, 1, 2, [(1, 1, 1), (4, 4, 2)]),
+        (nn.Conv3d, 3, 1, [(2, 2, 1), (2, 1, 2), (2, 4, 5)]),
+        (nn.Conv3d, 3, 2, [(1, 2, 1), (3, 1, 5), (5, 4, 1)]),
+        (nn.Conv3d, 5, 1, [(1, 1, 1), (3, 3, 3), (4, 4, 4)]),
+        (nn.ConvTranspose3d, 3, 1, [(2, 1, 4), (2, 5, 5)]),
+        (nn.ConvTranspose3d, 3, (2, 2, 2), [(1, 2, 1), (2, 1, 5), (3, 4, 1)]),
+    ],
+)
+def test_gradients_of_maps_of_few_cells_are_those_of_full_precision(
+    build: Callable[..., nn.Module], kernel: int, stride: int | tuple[int, ...], sizes: list[tuple[int, ...]]
+) -> None:
+    torch.manual_seed(0)
+    convolution = build(16, 32, kernel, stride=stride, padding=kernel // 2)
+    for size in sizes:
+        image = torch.randn(2, 16, *size)
+        found = []
+        for amp in (False, True):
+            convolution.zero_grad()
+            output = AutocastInferer("cpu", amp)(image, convolution)
+            output.float().square().mean().backward()
+            found.append([output.detach().float(), *(weights.grad for weights in convolution.parameters())])
+        for right, value in zip(*found):
+            torch.testing.assert_close(value, right, rtol=0.02, atol=0.02 * float(right.abs().max()))
+
+
+def test_larger_maps_stay_in_reduced_precision() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride=2, padding=1))
+    assert AutocastInferer("cpu", True)(torch.rand(1, 1, 5, 5), network).dtype == torch.bfloat16
+    assert AutocastInferer("cpu", True)(torch.rand(1, 1, 4, 4), network).dtype == torch.float32
+    half = network.bfloat16()
+    assert AutocastInferer("cpu", True)(torch.rand(1, 1, 4, 4), half).dtype == torch.bfloat16
 
 
 def test_nonsense_is_refused() -> None:
