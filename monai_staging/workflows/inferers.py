@@ -31,11 +31,13 @@ _CONVOLUTIONS = (torch.conv2d, torch.conv3d, torch.conv_transpose2d, torch.conv_
 class SmallMapsInSinglePrecision(TorchFunctionMode):
     """Convolutions of maps hardly larger than their kernel are computed in float32, whatever autocast asks for.
 
-    In bfloat16 on CPUs, oneDNN (v3.12, of PyTorch 2.13) leaves gradients of such convolutions' weights unwritten, writes
-    past their end, and gives wrong maps where a strided convolution leaves one cell of the last axis
-    (https://github.com/pytorch/pytorch/issues/169688): anything from a tenth to 1e38 is learned from then on, at a loss
-    that looks right. Every case found has an axis of no more cells than kernel and stride together less one; where all
-    axes have more, gradients agree with float32 to bfloat16's own 0.4 %. Such maps are small, and so is the time lost.
+    In bfloat16 on CPUs, oneDNN (v3.12, of PyTorch 2.13) leaves gradients of such convolutions' weights unwritten,
+    writes past their end, and gives wrong maps where a strided convolution leaves one cell of the last axis
+    (https://github.com/pytorch/pytorch/issues/169688): anything from a tenth to 1e38 is learned from then on, at a
+    loss that looks right. Every case found has an axis of no more cells than kernel and stride together less one; where
+    all axes have more, gradients agree with float32 to bfloat16's own 0.4 %. Such maps are small: little time is lost.
+    Not healed: a convolution of 7 x 7 x 7 with a stride of 2, on eight slices or fewer, whose gradients are wrong in
+    float32 too.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -50,12 +52,17 @@ class SmallMapsInSinglePrecision(TorchFunctionMode):
 
 
 def _hardly_larger(
-    image: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1, *args: Any, **kwargs: Any
+    image: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    *args: Any,
+    **kwargs: Any,
 ) -> bool:
     """Whether a convolution's map has an axis of no more cells than kernel and stride together less one."""
     axes, kernel = image.shape[2 - weight.ndim :], weight.shape[2:]
     strides = [stride] * len(axes) if isinstance(stride, int) else list(stride) * (len(axes) // len(stride))
-    return any(cells < size + step for cells, size, step in zip(axes, kernel, strides))
+    return any(cells < size + step for cells, size, step in zip(axes, kernel, strides, strict=True))
 
 
 class AutocastInferer(SimpleInferer):

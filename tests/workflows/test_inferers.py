@@ -85,7 +85,7 @@ def test_gradients_of_maps_of_few_cells_are_those_of_full_precision(
             output = AutocastInferer("cpu", amp)(image, convolution)
             output.float().square().mean().backward()
             found.append([output.detach().float(), *(weights.grad for weights in convolution.parameters())])
-        for right, value in zip(*found):
+        for right, value in zip(*found, strict=True):
             torch.testing.assert_close(value, right, rtol=0.02, atol=0.02 * float(right.abs().max()))
 
 
