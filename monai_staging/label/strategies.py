@@ -50,14 +50,19 @@ class NextStudy(Strategy):
 
 
 class Random(NextStudy):
-    """Any."""
+    """Any.
 
+    Attributes:
+        draw: where chance comes from; one with a seed makes it repeatable.
+    """
+
+    draw: random.Random = random.SystemRandom()
     description_ = "One at random: the baseline, and the only choice whose labels are a fair sample"
 
     def choose(self, waiting: Sequence[str], datastore: StudyDatastore) -> dict[str, Any]:
         """One of them, each as likely."""
         reason = f"drawn at random from {_studies(len(waiting))} that wait for a label"
-        return {"id": random.SystemRandom().choice(waiting), "reason": reason}
+        return {"id": self.draw.choice(waiting), "reason": reason}
 
 
 class Looking(NextStudy):
