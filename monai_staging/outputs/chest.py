@@ -74,6 +74,7 @@ def write_chest_evaluation(
     output_dir: str | os.PathLike[str],
     scans: Sequence[ScanSegmentation],
     *,
+    heading: str = "Lesions in whole scans",
     title: str = "",
     seed: int = 0,
     n_boot: int = 1000,
@@ -84,6 +85,7 @@ def write_chest_evaluation(
     Args:
         output_dir: the folder, made where it does not exist.
         scans: scores.
+        heading: of the figure.
         title: what the data is; says so of phantoms.
         seed: of the resampling.
         n_boot: how many resamples.
@@ -94,7 +96,9 @@ def write_chest_evaluation(
     figures: list[Path] = []
     if pictures is not None:
         scores = [scan.values["dice"] for scan in scans]
-        figures.append(chest_figure(folder / "figures" / "scans.png", scores, pictures, subtitle=title))
+        figures.append(
+            chest_figure(folder / "figures" / "scans.png", scores, pictures, heading=heading, subtitle=title)
+        )
     return SegmentationEvaluation(
         metrics,
         chest_table(metrics),

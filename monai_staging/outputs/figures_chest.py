@@ -84,6 +84,7 @@ def chest_figure(
     scores: Sequence[float],
     pictures: Callable[[int], Picture],
     *,
+    heading: str = "Lesions in whole scans",
     subtitle: str = "",
 ) -> Path:
     """The scans of the highest, the middle and the lowest Dice, a row each; of a few scans all in one row.
@@ -92,6 +93,7 @@ def chest_figure(
         path: the PNG to write.
         scores: Dice of each scan.
         pictures: of the scan with this place in ``scores``.
+        heading: what was looked for.
         subtitle: what the data is.
     """
     rows = ranked_rows(scores, SHOWN)
@@ -104,6 +106,6 @@ def chest_figure(
             axes.set_title(f"Dice {scores[index]:.2f}, z = {picture.image.z_mm:.0f} mm", fontsize=8.5, pad=2)
         handles = [Line2D([], [], label=name, **look) for name, look in LOOKS.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=3)
-        heading = ["Lesions in whole scans, axial, seen from the feet", subtitle, window_text(WINDOW)]
-        figure.suptitle("\n".join(text for text in heading if text), fontsize=10.5, x=0.01, ha="left")
+        lines = [f"{heading}, axial, seen from the feet", subtitle, window_text(WINDOW)]
+        figure.suptitle("\n".join(text for text in lines if text), fontsize=10.5, x=0.01, ha="left")
     return Path(path)

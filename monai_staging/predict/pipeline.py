@@ -157,7 +157,7 @@ class Predictor:
                 *warnings,
                 *(f"Nothing was outlined {_where(at_mm[place])}." for place in unoutlined if place < seen),
                 *too_uncertain(lesions, f"{self.sure:.2f} ({PRIMARY_POINT})"),
-                *self._warnings(len(lesions), found.detections, detected),
+                *self._warnings(len(lesions), found.detections, detected, study.phantom),
             ),
             seconds=dict(self._seconds),
         )
@@ -238,7 +238,7 @@ class Predictor:
             f"{points.scans} scans with {points.lesions} lesions ({points.chosen_on}).",
         )
 
-    def _warnings(self, lesions: int, detections: Detections, unoutlined: tuple[int, ...]) -> list[str]:
+    def _warnings(self, lesions: int, detections: Detections, unoutlined: tuple[int, ...], phantom: bool) -> list[str]:
         warnings = []
         if unoutlined:
             shown = [
@@ -254,7 +254,7 @@ class Predictor:
             )
         for name in STEPS:
             learned_from = self.models[name].learned_from
-            if "phantom" in learned_from:
+            if "phantom" in learned_from and not phantom:
                 warnings.append(f"The {name} weights have learned from {learned_from}: of patients they know nothing.")
         return warnings
 

@@ -94,6 +94,8 @@ class ChestReport(ChestCollector):
 
     unit = "scans"
     """What a row is of."""
+    heading = "Lesions in whole scans"
+    """Of the figure."""
 
     def __init__(
         self,
@@ -134,6 +136,7 @@ class ChestReport(ChestCollector):
         result = self.result = write_chest_evaluation(
             self.output_dir,
             self.scans,
+            heading=self.heading,
             title=self.title,
             seed=self.seed,
             n_boot=self.resamples,

@@ -99,6 +99,7 @@ class OutlineReport(_Clicked, ChestReport):
     """
 
     unit = "lesions"
+    heading = "Lesions, each clicked once"
 
 
 class OutlineInference(_Clicked, ChestInference):

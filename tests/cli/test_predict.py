@@ -89,6 +89,8 @@ def test_all_that_is_written(predicted: Path, study: Path, dciodvfy_errors: Call
     assert labels.shape == volume.shape
     np.testing.assert_allclose(mask.affine, volume.affine, atol=1e-3)
     document = document_of(predicted)
+    # Weights of phantoms know phantoms.
+    assert not any("of patients they know nothing" in warning for warning in document["warnings"])
     assert [lesion["label"] for lesion in document["lesions"]] == list(range(1, labels.max() + 1)) != []
     seg = segread(predicted / "seg.dcm")
     uids = [header.sop_uid for header in sorted(series.headers, key=lambda own: own.planes[0].position[2])]
@@ -162,7 +164,9 @@ def test_nifti_has_no_dicom_outputs(study: Path, place: list[str], tmp_path: Pat
     nibabel.save(nibabel.Nifti1Image(volume.array, volume.affine), tmp_path / "scan.nii.gz")
     assert main(["predict", str(tmp_path / "scan.nii.gz"), str(tmp_path / "OUT"), *place]) == 0
     assert {path.name for path in (tmp_path / "OUT").iterdir()} == OUTPUTS - {"seg.dcm", "sr.dcm"}
-    assert document_of(tmp_path / "OUT")["scan"]["source"] == "NIfTI"
+    document = document_of(tmp_path / "OUT")
+    assert document["scan"]["source"] == "NIfTI"
+    assert any("of patients they know nothing" in warning for warning in document["warnings"])
 
 
 def test_batch_goes_on_after_a_failure_and_where_it_was_stopped(
