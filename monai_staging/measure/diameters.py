@@ -134,7 +134,8 @@ def _longest_across(polygons: list[Points], direction: npt.NDArray[np.float64]) 
     """The longest distance between two points of closed polygons on one line at right angles to ``direction``.
 
     Along ``direction`` the extent across is convex between two neighbouring corners of the polygons, so that the
-    longest is at one of them.
+    longest is at one of them. Edges of an outline are no longer than a pixel: a line crosses few of them, and those
+    are found by where they begin, or a ragged outline of tens of thousands of corners would take minutes.
     """
     start = np.concatenate(polygons)
     end = np.concatenate([np.roll(polygon, -1, axis=0) for polygon in polygons])
@@ -144,12 +145,16 @@ def _longest_across(polygons: list[Points], direction: npt.NDArray[np.float64]) 
     upright = np.abs(u1 - u0) <= tolerance
     length = np.where(upright, 1.0, u1 - u0)
     low, high = np.minimum(u0, u1) - tolerance, np.maximum(u0, u1) + tolerance
+    order = np.argsort(low)
+    low, high, u0, v0, v1, length, upright = (own[order] for own in (low, high, u0, v0, v1, length, upright))
+    widest, corners = float((high - low).max()), np.sort(u0)
     longest = 0.0
-    for row in range(0, len(u0), _BLOCK):
-        at = u0[row : row + _BLOCK, None]
-        crossed = (low <= at) & (at <= high)
-        level = v0 + np.clip((at - u0) / length, 0, 1) * (v1 - v0)
-        upper = np.where(crossed, np.where(upright, np.maximum(v0, v1), level), -np.inf).max(axis=1)
-        lower = np.where(crossed, np.where(upright, np.minimum(v0, v1), level), np.inf).min(axis=1)
+    for row in range(0, len(corners), _BLOCK):
+        at = corners[row : row + _BLOCK, None]
+        near = slice(*np.searchsorted(low, [at[0, 0] - widest, np.nextafter(at[-1, 0], np.inf)]).tolist())
+        crossed = (low[near] <= at) & (at <= high[near])
+        level = v0[near] + np.clip((at - u0[near]) / length[near], 0, 1) * (v1 - v0)[near]
+        upper = np.where(crossed, np.where(upright[near], np.maximum(v0, v1)[near], level), -np.inf).max(axis=1)
+        lower = np.where(crossed, np.where(upright[near], np.minimum(v0, v1)[near], level), np.inf).min(axis=1)
         longest = max(longest, float((upper - lower).max()))
     return longest

@@ -77,6 +77,7 @@ def test_longest_on_a_slice_of_every_pair(
 @settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(3, 9))
 @example(1, 3)
+@example(3, 32)
 def test_perpendicular_of_many_lines(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)
     plane = rng.random((size, size)) < rng.choice([0.3, 0.7, 0.95])
