@@ -1,8 +1,9 @@
-"""Serves studies for annotation: the MONAI Label server, for 3D Slicer, with this project's bundles.
+"""Serves studies for annotation: the MONAI Label server, for 3D Slicer and OHIF, with this project's bundles.
 
 It answers with lesions as a label map, candidates as boxes, T, N and M, malignancy, and the outline of a lesion that is
-clicked on; it saves labels beside the studies and says which study to label next, and why. It is reached from this
-machine alone unless --host says otherwise, and downloads nothing. Not a medical device: for research only.
+clicked on; it saves labels beside the studies, or in the archive that they come from, and says which study to label
+next, and why. It is reached from this machine alone unless --host says otherwise, and downloads nothing. Not a medical
+device: for research only.
 """
 
 from __future__ import annotations
@@ -17,10 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument(
         "--studies",
+        metavar="DIR|URL",
+        help="folder with the studies: NIfTI files in Hounsfield units, and a folder of DICOM files for each study "
+        "(default: six phantoms, made in data/label-phantoms); or the DICOMweb root of an archive, "
+        "http://HOST/dicom-web, whose CT series are served and which gets the labels as DICOM SEG and SR",
+    )
+    parser.add_argument(
+        "--work",
         type=Path,
         metavar="DIR",
-        help="folder with the studies: NIfTI files in Hounsfield units, and a folder of DICOM files for each study "
-        "(default: six phantoms, made in data/label-phantoms)",
+        help="of an archive: folder for what is retrieved and derived (default: one in the user's cache); may be "
+        "deleted while nothing is served",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
     parser.add_argument("--port", type=int, default=8000, metavar="P", help="0 for any that is free (default: 8000)")
@@ -48,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     return serve(
         Asked(
             studies=args.studies,
+            work=args.work,
             host=args.host,
             port=args.port,
             models=tuple(args.models),

@@ -6,7 +6,7 @@ They need not cover it. Nothing is resampled.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -81,12 +81,48 @@ def mask_from_seg(
     dataset = open_object(source, _CLASSES)
     labels = _labels(dataset)
     wanted = list(labels) if segments is None else list(segments)
-    unknown = [number for number in wanted if number not in labels]
+    masks = {number: np.zeros(volume.shape, np.uint8, order="F") for number in wanted}
+    _place_all(dataset, masks, volume, threshold, frame_of_reference)
+    return [Segment(number, labels[number], masks[number]) for number in wanted]
+
+
+def union_from_seg(
+    source: Source, volume: Volume, name_of: Mapping[int, str], *, frame_of_reference: str = ""
+) -> dict[str, npt.NDArray[np.uint8]]:
+    """The segments of a SEG that share a name as one mask: each name takes a byte a voxel, however many segments.
+
+    Args:
+        source: path or data set.
+        volume: where to place them, as `mask_from_seg` has it.
+        name_of: the name of each segment wanted, by number.
+        frame_of_reference: see `mask_from_seg`.
+
+    Returns:
+        uint8 masks, 0 or 1, by name.
+
+    Raises:
+        SeriesRefused: as `mask_from_seg`.
+    """
+    unions = {name: np.zeros(volume.shape, np.uint8, order="F") for name in name_of.values()}
+    masks = {number: unions[name] for number, name in name_of.items()}
+    _place_all(open_object(source, _CLASSES), masks, volume, 0.5, frame_of_reference)
+    return unions
+
+
+def _place_all(
+    dataset: Dataset,
+    masks: Mapping[int, npt.NDArray[np.uint8]],
+    volume: Volume,
+    threshold: float,
+    frame_of_reference: str,
+) -> None:
+    """Writes each segment into its mask of ``masks``."""
+    labels = _labels(dataset)
+    unknown = [number for number in masks if number not in labels]
     if unknown:
         found = f"no segment {', '.join(map(str, unknown))}; it has {', '.join(map(str, labels))}."
         raise refusal(dataset, Rule.NOT_A_MASK, found)
     check_frame_of_reference(dataset, "the SEG", str(dataset.get("FrameOfReferenceUID", "")), frame_of_reference)
-    masks = {number: np.zeros(volume.shape, np.uint8, order="F") for number in wanted}
     to_index = lps_to_index(volume)
     for number, frame, affine in _frames(dataset, threshold):
         # A labelmap's frame holds every segment; another's holds the one named with it.
@@ -95,7 +131,6 @@ def mask_from_seg(
             if own in masks:
                 marked = frame == own if number is None else frame
                 _place(masks[own], marked, to_index @ affine, affine, dataset, f"segment {own} ({labels[own]})")
-    return [Segment(number, labels[number], masks[number]) for number in wanted]
 
 
 def _labels(dataset: Dataset) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""Where a study is on a DICOMweb server, and as whom the server is asked."""
+"""Where an archive is, and a study in it: URLs of DICOMweb, and as whom the server is asked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from monai_staging.errors import UsageError
@@ -13,6 +14,7 @@ from monai_staging.errors import UsageError
 USER, PASSWORD, TOKEN = (f"MONAI_STAGING_DICOMWEB_{name}" for name in ("USER", "PASSWORD", "TOKEN"))
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _PATH = re.compile(r"(?P<root>.*)/studies/(?P<study>[^/]+)(?:/series/(?P<series>[^/]+))?/?")
+_ROOT = re.compile(r"(?P<root>(?:(?!/studies(?:/|$)).)*?)/?")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -23,6 +25,43 @@ class Credentials:
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A DICOMweb server; ``str()`` is the URL of its root, without credentials.
+
+    Attributes:
+        service: URL of its DICOMweb root.
+        credentials: None where it is asked without any.
+    """
+
+    service: str
+    credentials: Credentials | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str, *, environment: Mapping[str, str] | None = None) -> Archive | None:
+        """Reads ``https://host[:port]/dicom-web``, whatever the root is called; credentials as `StudyAddress.parse`.
+
+        Args:
+            text: what may be such a URL.
+            environment: variables to read instead of the process's.
+
+        Returns:
+            None where ``text`` is no http(s) URL at all, but, say, a folder.
+
+        Raises:
+            UsageError: an http(s) URL that is no root, or incomplete credentials.
+        """
+        parts = _parts(text, _ROOT, "An archive is https://HOST/ROOT, without studies and query", environment)
+        return None if parts is None else cls(parts.service, parts.credentials)
+
+    def study(self, study: str, series: str | None = None) -> StudyAddress:
+        """A study in it, or one series of that."""
+        return StudyAddress(self.service, study, series, self.credentials)
+
+    def __str__(self) -> str:
+        return self.service
 
 
 @dataclass(frozen=True)
@@ -58,24 +97,21 @@ class StudyAddress:
         Raises:
             UsageError: an http(s) URL that names no study, or incomplete credentials.
         """
-        if not _SCHEME.match(text):
+        rule = "A study is https://HOST/ROOT/studies/UID[/series/UID], no query"
+        parts = _parts(text, _PATH, rule, environment)
+        if parts is None:
             return None
-        shown = _without_secrets(text)
-        try:
-            url = urlsplit(text)
-            host, port = url.hostname, url.port
-        except ValueError:
-            raise UsageError(f"{shown} is not a URL.") from None  # its message may quote the password
-        path = _PATH.fullmatch(url.path)
-        if path is None or url.query or url.fragment or not host or re.search(r"[\s\\@]", url.path + host):
-            raise UsageError(f"A study is https://HOST/ROOT/studies/UID[/series/UID], no query; found {shown}.")
-        for uid in (path["study"], path["series"]):
+        study, series = parts.path["study"], parts.path["series"]
+        for uid in (study, series):
             if uid is not None and not is_uid(uid):
+                shown = _without_secrets(text)
                 raise UsageError(f"A UID is numbers and dots, at most 64 characters; found {uid} in {shown}.")
-        name = f"[{host}]" if ":" in host else host
-        service = f"{url.scheme}://{name}{'' if port is None else f':{port}'}{path['root']}"
-        variables = os.environ if environment is None else environment
-        return cls(service, path["study"], path["series"], _credentials(url, variables))
+        return cls(parts.service, study, series, parts.credentials)
+
+    @property
+    def archive(self) -> Archive:
+        """The server that it is on."""
+        return Archive(self.service, self.credentials)
 
     def __str__(self) -> str:
         series = "" if self.series is None else f"/series/{self.series}"
@@ -85,6 +121,33 @@ class StudyAddress:
 def is_uid(text: object) -> bool:
     """Whether ``text`` is a UID by DICOM PS3.5 9.1, leading zeros (which scanners write) aside."""
     return isinstance(text, str) and len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+class _Parts(NamedTuple):
+    """What a URL says."""
+
+    service: str
+    path: re.Match[str]
+    credentials: Credentials | None
+
+
+def _parts(text: str, pattern: re.Pattern[str], rule: str, environment: Mapping[str, str] | None) -> _Parts | None:
+    """A URL whose path is ``pattern``, which has a group ``root``; None where it is no http(s) URL."""
+    if not _SCHEME.match(text):
+        return None
+    shown = _without_secrets(text)
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname, url.port
+    except ValueError:
+        raise UsageError(f"{shown} is not a URL.") from None  # its message may quote the password
+    path = pattern.fullmatch(url.path)
+    if path is None or url.query or url.fragment or not host or re.search(r"[\s\\@]", url.path + host):
+        raise UsageError(f"{rule}; found {shown}.")
+    name = f"[{host}]" if ":" in host else host
+    service = f"{url.scheme}://{name}{'' if port is None else f':{port}'}{path['root']}"
+    variables = os.environ if environment is None else environment
+    return _Parts(service, path, _credentials(url, variables))
 
 
 def _credentials(url: SplitResult, environment: Mapping[str, str]) -> Credentials | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from monai_staging.dicomweb.address import PASSWORD, TOKEN, USER, Credentials, StudyAddress
+from monai_staging.dicomweb.address import PASSWORD, TOKEN, USER, Archive, Credentials, StudyAddress
 from monai_staging.errors import DataError
 from monai_staging.version import __version__
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dicomweb_client import DICOMwebClient
 
 T = TypeVar("T")
+C = TypeVar("C", bound="ArchiveConnection")
 TIMEOUTS_S = 10.0, 120.0
 """Until a connection stands, and between two pieces of an answer."""
 WAITS_S = 0.5, 1.0, 2.0
@@ -29,29 +30,33 @@ class NotFound(DataError):
     """The server does not have it, or is no DICOMweb server (404)."""
 
 
+class Unavailable(DataError):
+    """The server cannot be reached, refuses, fails, or is no DICOMweb server: nothing is said of what was asked."""
+
+
 class CutOff(requests.ConnectionError):
     """An answer ends before its end."""
 
 
-class Connection:
-    """Speaks to the server of a study. Use it in a ``with`` block, and in one thread.
+class ArchiveConnection:
+    """Speaks to an archive. Use it in a ``with`` block, and in one thread.
 
     Attributes:
         client: dicomweb-client's, for searching and storing. It makes each request once: `ask` repeats.
         session: what it sends requests with.
-        whose: the study and the server, for messages.
+        whose: the server, for messages.
     """
 
-    def __init__(self, address: StudyAddress) -> None:
+    def __init__(self, archive: Archive, whose: str = "") -> None:
         from dicomweb_client import DICOMwebClient
 
-        self.address = address
-        self.whose = f"Study {address.study} at {address.service}"
+        self.archive = archive
+        self.whose = whose or f"The archive at {archive.service}"
         self.session = requests.Session()
-        self.session.auth = _Identity(address.credentials)
+        self.session.auth = _Identity(archive.credentials)
         self.session.headers.update({"Accept": _JSON[0], "User-Agent": f"monai_staging/{__version__}"})
         self.client: DICOMwebClient = DICOMwebClient(
-            address.service,
+            archive.service,
             session=self.session,
             callback=_plain,
             # Of one piece whatever its size: servers behind a WSGI gateway do not read chunked requests.
@@ -60,7 +65,7 @@ class Connection:
         )
         self.client.set_http_retry_params(retry=False)
 
-    def __enter__(self) -> Connection:
+    def __enter__(self: C) -> C:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,7 +84,7 @@ class Connection:
 
         Raises:
             NotFound: 404.
-            DataError: the server cannot be reached, refuses, fails, or is no DICOMweb server.
+            Unavailable: the server cannot be reached, refuses, fails, or is no DICOMweb server.
         """
         for wait_s in WAITS_S:
             try:
@@ -94,27 +99,44 @@ class Connection:
             raise self._in_words(error, len(WAITS_S) + 1) from error
 
     def fail(self, rule: str) -> DataError:
-        """An error about this study and server."""
+        """An error about what is asked of this server."""
         return DataError(f"{self.whose}: {rule}")
 
     def _in_words(self, error: requests.RequestException, attempts: int) -> DataError:
         after = f" after {attempts} attempts" if attempts > 1 else ""
         if isinstance(error, requests.HTTPError) and error.response is not None:
             status = error.response.status_code
-            if status in (401, 403) and self.address.credentials is None:
+            if status in (401, 403) and self.archive.credentials is None:
                 how = f"user:password@ in the URL, {USER} and {PASSWORD}, or {TOKEN}"
-                return self.fail(f"the server asks for credentials ({status}); give them as {how}.")
+                return self._unavailable(f"the server asks for credentials ({status}); give them as {how}.")
             if status in (401, 403):
-                return self.fail(f"the server does not let these credentials in ({status}).")
+                return self._unavailable(f"the server does not let these credentials in ({status}).")
             if status == 404:
                 return NotFound(f"{self.whose}: not found (404).")
-            return self.fail(f"the server answers {status}{after}.")
+            return self._unavailable(f"the server answers {status}{after}.")
         if isinstance(error, requests.exceptions.SSLError):
-            return self.fail("its certificate or TLS is not accepted; REQUESTS_CA_BUNDLE names a file of authorities.")
+            return self._unavailable(
+                "its certificate or TLS is not accepted; REQUESTS_CA_BUNDLE names a file of authorities."
+            )
         # Neither JSON that is none nor an endless redirect is a DICOMweb server's; no answer at all is a server's.
         if isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)):
-            return self.fail(f"the server cannot be reached{after} ({_reason(error)}).")
-        return self.fail(f"no DICOMweb server answers there ({type(error).__name__}).")
+            return self._unavailable(f"the server cannot be reached{after} ({_reason(error)}).")
+        return self._unavailable(f"no DICOMweb server answers there ({type(error).__name__}).")
+
+    def _unavailable(self, rule: str) -> Unavailable:
+        return Unavailable(f"{self.whose}: {rule}")
+
+
+class Connection(ArchiveConnection):
+    """Speaks to the server of a study.
+
+    Attributes:
+        address: of the study.
+    """
+
+    def __init__(self, address: StudyAddress) -> None:
+        super().__init__(address.archive, f"Study {address.study} at {address.service}")
+        self.address = address
 
 
 class _Identity(AuthBase):

@@ -1,4 +1,4 @@
-"""What a DICOMweb server has of a study (QIDO-RS)."""
+"""What a DICOMweb server has, of a study or at all (QIDO-RS)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from monai_staging.dicomweb.address import StudyAddress, is_uid
-from monai_staging.dicomweb.connection import Connection, NotFound
+from monai_staging.dicomweb.address import Archive, StudyAddress, is_uid
+from monai_staging.dicomweb.connection import ArchiveConnection, Connection, NotFound, Unavailable
+from monai_staging.errors import UsageError
 
 _SOP_CLASS, _INSTANCE, _SERIES = "00080016", "00080018", "0020000E"
-_MODALITY, _COUNT = "00080060", "00201209"
+_MODALITY, _COUNT, _STUDY, _DESCRIPTION = "00080060", "00201209", "0020000D", "0008103E"
 _Item = dict[str, Any]
 
 
@@ -30,6 +31,55 @@ class RemoteObject:
     series: str
     instance: str
     sop_class: str
+
+
+@dataclass(frozen=True)
+class ArchivedSeries:
+    """A series of an archive: its study's UID and its own, its number of instances, and what it is called.
+
+    ``instances`` is None, and ``description`` empty, where the server does not say.
+    """
+
+    study: str
+    series: str
+    instances: int | None
+    description: str
+
+
+def find_archived(archive: Archive, modality: str) -> tuple[ArchivedSeries, ...]:
+    """Every series of a modality in an archive, by UID.
+
+    Raises:
+        Unavailable: the server cannot be reached, refuses, or is no DICOMweb server.
+        DataError: its answer makes no sense.
+    """
+    fields = [
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "Modality",
+        "SeriesDescription",
+        "NumberOfSeriesRelatedInstances",
+    ]
+    filters = {"Modality": modality}
+    with ArchiveConnection(archive) as connection:
+
+        def search(offset: int) -> Any:
+            return connection.client.search_for_series(fields=fields, search_filters=filters, offset=offset)
+
+        try:
+            items = _pages(connection, _SERIES, search)
+        except NotFound as error:
+            raise Unavailable(f"{connection.whose}: no DICOMweb server answers there (404).") from error
+    found = []
+    for uid, item in sorted(items.items()):
+        # A server may pass over a filter it does not know.
+        if _value(item, _MODALITY) not in (None, modality):
+            continue
+        study = _value(item, _STUDY)
+        if not is_uid(study):
+            raise connection.fail(f"series {uid} is of a study with a UID; found {study!r}.")
+        found.append(ArchivedSeries(str(study), uid, _count(item), str(_value(item, _DESCRIPTION) or "")))
+    return tuple(found)
 
 
 def find_series(address: StudyAddress) -> tuple[RemoteSeries, ...]:
@@ -53,6 +103,19 @@ def find_objects(address: StudyAddress, modality: str) -> tuple[RemoteObject, ..
     with Connection(address) as connection:
         found = [series for series in series_of(connection) if series.modality == modality]
         return tuple(one for series in found for one in instances_of(connection, series.series))
+
+
+def find_instances(address: StudyAddress) -> tuple[RemoteObject, ...]:
+    """The instances of the series that the address names, by UID.
+
+    Raises:
+        UsageError: it names none.
+        DataError: as `find_series`.
+    """
+    if address.series is None:
+        raise UsageError(f"The instances of a series are asked for; {address} names none.")
+    with Connection(address) as connection:
+        return instances_of(connection, address.series)
 
 
 def series_of(connection: Connection) -> tuple[RemoteSeries, ...]:
@@ -104,7 +167,7 @@ def has_instance(connection: Connection, instance: str) -> bool:
     return any(_value(item, _INSTANCE) == instance for item in _items(connection, found))
 
 
-def _pages(connection: Connection, tag: str, search: Callable[[int], Any]) -> dict[str, _Item]:
+def _pages(connection: ArchiveConnection, tag: str, search: Callable[[int], Any]) -> dict[str, _Item]:
     """All results by their UID. A server may give them in pages of its own size, or the first for ever."""
     found: dict[str, _Item] = {}
     while True:
@@ -120,7 +183,7 @@ def _pages(connection: Connection, tag: str, search: Callable[[int], Any]) -> di
         found |= new
 
 
-def _items(connection: Connection, answer: object) -> list[_Item]:
+def _items(connection: ArchiveConnection, answer: object) -> list[_Item]:
     if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
         raise connection.fail("no DICOMweb server answers there: the results of a search are no list of data sets.")
     return answer

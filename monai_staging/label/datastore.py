@@ -22,7 +22,7 @@ from filelock import FileLock
 from monai_staging.cohort.volume import write_volume
 from monai_staging.errors import DataError, UsageError
 from monai_staging.files import atomic_path, write_text_atomic
-from monai_staging.label.names import check_name, check_tag
+from monai_staging.label.names import check_name, check_tag, ending_of, text_of
 from monai_staging.label.upstream import (
     DataModel,
     ImageLabelModel,
@@ -31,7 +31,7 @@ from monai_staging.label.upstream import (
     LocalDatastore,
     LocalDatastoreModel,
 )
-from monai_staging.predict.study import open_study
+from monai_staging.predict.study import Study, open_study
 
 IMAGES = (".nii.gz", ".nii")
 """Endings of studies that are one file; a study that is a folder of DICOM files has none."""
@@ -81,8 +81,25 @@ class StudyDatastore(LocalDatastore):
             return str(source)
         path = Path(self._datastore_path, CONVERTED, f"{image_id}.nii")
         if not path.is_file():
-            write_volume(path, open_study(source, watch=iter).volume)
+            write_volume(path, self.open(image_id).volume)
         return str(path)
+
+    def at_hand(self, image_id: str) -> Path | None:
+        """The study as it came; None where it would have to be fetched first.
+
+        Raises:
+            ImageNotFoundException: there is none of this name.
+        """
+        return self.source(image_id)
+
+    def open(self, image_id: str) -> Study:
+        """The study, read.
+
+        Raises:
+            ImageNotFoundException: there is none of this name.
+            DataError: it cannot be trusted.
+        """
+        return open_study(self.source(image_id), watch=iter)
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What is known of a study; see upstream."""
@@ -95,7 +112,7 @@ class StudyDatastore(LocalDatastore):
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
         """Path of a label's file."""
         ending = self._label(label_id, label_tag).ext
-        return str(Path(self._datastore.label_path(_text(label_tag)), label_id + ending).resolve())
+        return str(Path(self._datastore.label_path(text_of(label_tag)), label_id + ending).resolve())
 
     def add_image(self, image_id: str, image_filename: str, image_info: Mapping[str, Any]) -> str:
         """Adds a study that is one file.
@@ -103,7 +120,7 @@ class StudyDatastore(LocalDatastore):
         Raises:
             UsageError: the name cannot be one, or is taken: a study is never overwritten.
         """
-        ending = _ending(image_filename, IMAGES)
+        ending = ending_of(image_filename, IMAGES)
         check_name(image_id, "Image")
         with self._locked():
             if image_id in self._datastore.objects:
@@ -135,7 +152,7 @@ class StudyDatastore(LocalDatastore):
             ImageNotFoundException: there is no such study.
             UsageError: the tag or the ending is none.
         """
-        tag, ending = check_tag(_text(label_tag)), _ending(label_filename, LABELS)
+        tag, ending = check_tag(text_of(label_tag)), ending_of(label_filename, LABELS)
         with self._locked():
             labels = self._item(image_id).labels
             folder = Path(self._datastore.label_path(tag))
@@ -152,7 +169,7 @@ class StudyDatastore(LocalDatastore):
         """Removes a label; see upstream."""
         with self._locked():
             path = Path(self.get_label_uri(label_id, label_tag))
-            del self._item(label_id).labels[_text(label_tag)]
+            del self._item(label_id).labels[text_of(label_tag)]
             self._update_datastore_file()
             path.unlink(missing_ok=True)
 
@@ -199,9 +216,9 @@ class StudyDatastore(LocalDatastore):
         return item
 
     def _label(self, label_id: str, tag: str) -> Any:
-        label = self._item(label_id).labels.get(_text(tag))
+        label = self._item(label_id).labels.get(text_of(tag))
         if label is None:
-            raise LabelNotFoundException(f"Image {label_id!r} has no label with the tag {_text(tag)[:60]!r}.")
+            raise LabelNotFoundException(f"Image {label_id!r} has no label with the tag {text_of(tag)[:60]!r}.")
         return label
 
     @contextlib.contextmanager
@@ -253,18 +270,6 @@ class StudyDatastore(LocalDatastore):
             if name.endswith(IMAGES if images else LABELS)
             or (images and name != self._datastore.labels_dir and (name in known or _holds_dicom(Path(path, name))))
         }
-
-
-def _text(tag: str) -> str:
-    """A tag as plain text: upstream's own are members of an enumeration."""
-    return str(getattr(tag, "value", tag))
-
-
-def _ending(filename: str, endings: tuple[str, ...]) -> str:
-    ending = next((own for own in endings if filename.lower().endswith(own)), None)
-    if ending is None:
-        raise UsageError(f"A file ending in {', '.join(endings)} is needed; found {Path(filename).name[-40:]!r}.")
-    return ending
 
 
 def _put(source: Path, target: Path) -> None:

@@ -8,13 +8,18 @@ compute, and nobody is answered until they are done.
 # ruff: noqa: B008  (its parameters' defaults are calls by design)
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Body, Depends, File, Form, HTTPException, UploadFile
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
 
 from monai_staging.errors import UsageError
 from monai_staging.label.datastore import IMAGES, LABELS, StudyDatastore
+from monai_staging.label.labels_dicom import write_label_seg
 from monai_staging.label.names import check_name, check_tag
 from monai_staging.label.uploads import read_params, received, take_label
 from monai_staging.label.upstream import (
@@ -56,7 +61,7 @@ def infer(
     app = app_instance()
     task = app.task(model)
     if output is ResultType.dicom_seg:
-        raise UsageError("output=dicom_seg needs a data store of DICOM objects; this one is a folder.")
+        return _dicom_seg(app, model, check_name(image, "Image") if file is None else "", asked)
     if output is ResultType.image and not task.file:
         raise UsageError(f"{model} answers with values, not with a file: ask for output=json.")
     if file is None:
@@ -65,6 +70,26 @@ def infer(
         with received(file.file, file.filename, IMAGES) as path:
             result = app.infer({**asked, "model": model, "image": path})
     return send_response(app.datastore(), result, output, background)
+
+
+def _dicom_seg(app: Any, model: str, image: str, asked: dict[str, Any]) -> FileResponse:
+    """The answer as a DICOM SEG of the study, which must be DICOM."""
+    if not app.task(model).mask:
+        raise UsageError("output=dicom_seg: a model that answers with a label map is needed; ask for output=json.")
+    if not image or app.datastore().source(image).is_file():
+        raise UsageError("output=dicom_seg: a SEG refers to the images of a DICOM study in the data store; found none.")
+    result = app.infer({**asked, "model": model, "image": image})
+    label = Path(result["file"])
+    folder = Path(tempfile.mkdtemp(prefix="monai-staging-"))
+    gone = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        path = write_label_seg(folder / f"{image}.dcm", label, app.study(image), app.algorithm)
+        return FileResponse(path, media_type="application/dicom", filename=path.name, background=gone)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        label.unlink(missing_ok=True)
 
 
 @router.post("/activelearning/{strategy}")
@@ -94,6 +119,13 @@ def save_label(
         take_label(path, study, info)
         name = store.save_label(image, str(path), tag or "final", info)
     return {"image": image, "label": name}
+
+
+@router.delete("/datastore/label")
+def remove_label(user: Administrator, id: str, tag: str) -> dict[str, str]:
+    """Removes a label; of an archive, withdraws it."""
+    app_instance().datastore().remove_label(id, tag)
+    return {}
 
 
 @router.put("/datastore/")

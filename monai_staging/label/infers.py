@@ -43,6 +43,8 @@ class StudyTask(InferTask):
     labels_: Mapping[str, int] | Sequence[str] = ()
     file = False
     """Whether its answer has a file."""
+    mask = False
+    """Whether that is a label map."""
 
     def __init__(self, pieces: Pieces) -> None:
         super().__init__(self.type_, self.labels_, 3, self.description_)
@@ -75,7 +77,7 @@ class Tumour(StudyTask):
     type_ = InferType.SEGMENTATION
     description_ = "Lesions: detected, outlined, the presumed primary tumour told from other nodules"
     labels_ = KINDS
-    file = True
+    file = mask = True
 
     def answer(self, opened: OpenStudy, request: Mapping[str, Any]) -> Answer:
         """The label map, and each lesion."""
@@ -150,7 +152,7 @@ class OutlineClick(StudyTask):
 
     type_ = InferType.DEEPGROW
     description_ = "The outline of the lesion that is clicked on: foreground and background points [i, j, k]"
-    file = True
+    file = mask = True
 
     def answer(self, opened: OpenStudy, request: Mapping[str, Any]) -> Answer:
         """A label map of 1 where the lesion is; empty where nothing is found."""

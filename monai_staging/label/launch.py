@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import os
@@ -12,7 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from monai_staging.dicomweb import Archive, find_archived
+from monai_staging.dicomweb.address import PASSWORD, USER
 from monai_staging.errors import DataError, UsageError
+from monai_staging.files import cache_folder
 from monai_staging.label.compat import python_path
 from monai_staging.label.phantoms import ensure_phantoms
 
@@ -25,7 +29,8 @@ REQUIREMENTS = "requirements-label.txt"
 class Asked:
     """What is asked for; each field is the command's argument of that name."""
 
-    studies: Path | None = None
+    studies: str | None = None
+    work: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     models: tuple[str, ...] = ()
@@ -47,15 +52,13 @@ def serve(asked: Asked) -> int:
 
     Raises:
         DataError: MONAI Label is not installed, the port is taken, or the studies' index is damaged.
-        UsageError: a model or a setting is not known, or the studies are no folder.
+        UsageError: a model or a setting is not known, or the studies are neither a folder nor an archive.
     """
     if importlib.util.find_spec("monailabel") is None:
         raise DataError(
             f"MONAI Label is not installed; `make label` does it, or: pip install --no-deps -r {REQUIREMENTS}"
         )
-    studies = ensure_phantoms(PHANTOMS) if asked.studies is None else asked.studies
-    if not studies.is_dir():
-        raise UsageError(f"--studies: a folder of NIfTI files or DICOM folders is needed; found {studies}")
+    studies = find_studies(asked.studies)
     listening = _listen(asked.host, asked.port)
     host, port = asked.host, int(listening.getsockname()[1])
     os.environ.update(environment(asked, studies, port))
@@ -90,12 +93,39 @@ def serve(asked: Asked) -> int:
     return 0
 
 
-def environment(asked: Asked, studies: Path, port: int) -> dict[str, str]:
+def find_studies(asked: str | None) -> Path | Archive:
+    """The folder of the studies, made of phantoms where none was asked for, or the archive that they are in.
+
+    Raises:
+        UsageError: there is no such folder, or a URL is none of an archive.
+        Unavailable: the archive cannot be reached, or refuses.
+    """
+    archive = None if asked is None else Archive.parse(asked)
+    if archive is not None:
+        find_archived(archive, "CT")  # what is wrong with it is said before the seconds that imports take
+        return archive
+    folder = ensure_phantoms(PHANTOMS) if asked is None else Path(asked)
+    if not folder.is_dir():
+        raise UsageError(
+            "--studies: a folder of NIfTI files or DICOM folders is needed, or the URL of an archive's DICOMweb root "
+            f"(http://HOST/dicom-web); found {folder}"
+        )
+    return folder.resolve()
+
+
+def environment(asked: Asked, studies: Path | Archive, port: int) -> dict[str, str]:
     """What MONAI Label reads its settings from, here and in the processes it starts."""
     conf = {**asked.conf, "models": ",".join(asked.models)}
-    return {
+    identity = {}
+    if isinstance(studies, Archive):
+        name = hashlib.sha256(str(studies).encode()).hexdigest()[:16]
+        conf["work"] = str((asked.work or cache_folder() / "label" / name).resolve())
+        if studies.credentials is not None and studies.credentials.user:
+            # Those of the URL, which is shown to clients without them.
+            identity = {USER: studies.credentials.user, PASSWORD: studies.credentials.password}
+    return identity | {
         "MONAI_LABEL_APP_DIR": str(APP),
-        "MONAI_LABEL_STUDIES": str(studies.resolve()),
+        "MONAI_LABEL_STUDIES": str(studies),
         "MONAI_LABEL_APP_CONF": json.dumps(conf),
         "MONAI_LABEL_SERVER_PORT": str(port),
         "MONAI_LABEL_SESSIONS": "false",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from monai_staging.errors import UsageError
 
@@ -37,3 +38,20 @@ def check_tag(tag: str) -> str:
     if not _TAG.fullmatch(tag):
         raise UsageError(f"Tag: 1 to 64 letters, digits, - or _, the first no - or _; found {tag[:60]!r}.")
     return tag
+
+
+def text_of(tag: str) -> str:
+    """A tag as plain text: upstream's own are members of an enumeration."""
+    return str(getattr(tag, "value", tag))
+
+
+def ending_of(filename: str, endings: tuple[str, ...]) -> str:
+    """The ending of a file's name.
+
+    Raises:
+        UsageError: it is none of ``endings``.
+    """
+    ending = next((own for own in endings if filename.lower().endswith(own)), None)
+    if ending is None:
+        raise UsageError(f"A file ending in {', '.join(endings)} is needed; found {Path(filename).name[-40:]!r}.")
+    return ending

@@ -10,28 +10,21 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from monai_staging.cohort.dicom import SeriesRefused
+from monai_staging.dicomweb import Unavailable
 from monai_staging.errors import StagingError, UsageError
 from monai_staging.label.endpoints import router
 from monai_staging.label.guard import Guard
+from monai_staging.label.reading import router as reading
 from monai_staging.label.upstream import (
     MONAILabelError,
     MONAILabelException,
     batch_router,
-    datastore_router,
-    info_router,
     settings,
 )
 from monai_staging.version import __version__
 
 KEPT = frozenset(
     (
-        ("GET", "/info/"),
-        ("GET", "/datastore/"),
-        ("GET", "/datastore/image"),
-        ("GET", "/datastore/image/info"),
-        ("GET", "/datastore/label"),
-        ("GET", "/datastore/label/info"),
-        ("DELETE", "/datastore/label"),
         ("GET", "/batch/infer"),
         ("DELETE", "/batch/infer"),
     )
@@ -54,8 +47,8 @@ def build(host: str, limit_bytes: int) -> Guard:
     """
     app = FastAPI(title="monai-staging label", version=__version__, docs_url=None, redoc_url=None)
     app.include_router(router)
-    for upstream in (info_router, datastore_router, batch_router):
-        app.include_router(_kept(upstream))
+    app.include_router(reading)
+    app.include_router(_kept(batch_router))
     app.add_exception_handler(StagingError, _told)
     app.add_exception_handler(MONAILabelException, _told)
     if settings.MONAI_LABEL_CORS_ORIGINS:
@@ -81,4 +74,6 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, SeriesRefused):
         # Without the patient, whom its own message names.
         return JSONResponse({"detail": f"The series cannot be used ({error.rule.value}): {error.found}"}, 422)
+    if isinstance(error, Unavailable):
+        return JSONResponse({"detail": str(error)}, 502)
     return JSONResponse({"detail": str(error)}, 400 if isinstance(error, UsageError) else 422)

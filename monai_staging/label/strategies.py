@@ -78,10 +78,11 @@ class Looking(NextStudy):
         found: dict[str, Look] = {}
         start = time.monotonic()
         for name in names:
-            path = datastore.source(name)
-            look = looker.known(name, path)
+            path = datastore.at_hand(name)
+            look = None if path is None else looker.known(name, path)
             if look is None and (time.monotonic() - start < BUDGET_S or not found):
                 try:
+                    path = datastore.source(name)
                     look = looker.look(name, path, self.pieces.open(path).study)
                 except (DataError, OSError) as error:
                     refused = f"{name}: {error}"

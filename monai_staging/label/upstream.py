@@ -12,9 +12,9 @@ from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastor
 from monailabel.endpoints.activelearning import sample
 from monailabel.endpoints.batch_infer import router as batch_router
 from monailabel.endpoints.batch_infer import run as run_batch
-from monailabel.endpoints.datastore import router as datastore_router
+from monailabel.endpoints.datastore import ResultType as DatastoreOutput
+from monailabel.endpoints.datastore import datastore, download_image, download_label
 from monailabel.endpoints.infer import ResultType, send_response
-from monailabel.endpoints.info import router as info_router
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import DefaultLabelTag
@@ -33,6 +33,7 @@ __all__ = [
     "RBAC",
     "BatchInferImageType",
     "DataModel",
+    "DatastoreOutput",
     "DefaultLabelTag",
     "ImageLabelModel",
     "ImageNotFoundException",
@@ -49,8 +50,9 @@ __all__ = [
     "User",
     "app_instance",
     "batch_router",
-    "datastore_router",
-    "info_router",
+    "datastore",
+    "download_image",
+    "download_label",
     "run_batch",
     "sample",
     "send_response",

@@ -84,6 +84,13 @@ CONTEXT = Code("408729009", "SCT", "Finding context")
 POSSIBLE = Code("410590009", "SCT", "Known possible")
 STAGE = Code("385356007", "SCT", "Tumor stage finding")
 
+LABEL_TAG = _own("LABELTAG", "Tag of the label")
+LABEL_TIME = _own("LABELTIME", "When the label was saved")
+LABEL_PARAMETERS = _own("LABELPARAMETERS", "What was entered with the label (JSON)")
+LABEL_ANNOTATOR = _own("LABELANNOTATOR", "User name of the annotator")
+LABEL_MARKUPS = _own("LABELMARKUPS", "Boxes of the label (markups of 3D Slicer, JSON)")
+LABEL_WITHDRAWN = _own("LABELWITHDRAWN", "The label of this tag is withdrawn")
+
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 
 ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")

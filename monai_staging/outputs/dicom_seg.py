@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_staging.cohort.dicom.objects import make_uid
+from monai_staging.outputs.annotation import Annotation
 from monai_staging.outputs.dicom_codes import ARTIFICIAL_INTELLIGENCE, CATEGORIES, SITES, to_dicom
 from monai_staging.outputs.dicom_sources import (
     SourceImages,
@@ -36,11 +37,13 @@ def write_seg(
     sources: SourceImages,
     *,
     created: datetime | None = None,
+    annotation: Annotation | None = None,
 ) -> Path | None:
     """Writes a binary SEG: segment n is lesion n, on the images' own grid, with frames only where it has voxels.
 
     Each segment has its category and site coded (DICOM CID 7151), the lesion's tracking identifiers, and what found it;
     the object refers to every image of the series. UIDs follow from the content (`content_uid`).
+    What an annotator marked is called manual, and has their name.
 
     Args:
         path: the file to write.
@@ -48,6 +51,7 @@ def write_seg(
         findings: the lesions, by label.
         sources: the images of the volume.
         created: when it was made; now by default.
+        annotation: of the label that it is; None for a prediction.
 
     Returns:
         The path; None, and nothing is written, where there is no lesion: a SEG has at least one segment.
@@ -62,12 +66,13 @@ def write_seg(
         return None
     frames = np.ascontiguousarray(mask.T, np.uint8 if len(findings.lesions) < 256 else np.uint16)
     plane = sources.planes[0]
-    digest = mask_digest(mask)
+    digest = mask_digest(mask) + ("" if annotation is None else annotation.digest)
+    manual = annotation is not None and bool(annotation.annotator)
     dataset = highdicom.seg.Segmentation(
         source_images=templates(sources),
         pixel_array=frames[_frame_order(sources)] if len(sources.datasets) < len(frames) else frames,
         segmentation_type="BINARY",
-        segment_descriptions=[_segment(lesion, findings.algorithm) for lesion in findings.lesions],
+        segment_descriptions=[_segment(lesion, None if manual else findings.algorithm) for lesion in findings.lesions],
         series_instance_uid=content_uid("seg series", sources, findings, digest),
         series_number=SERIES_NUMBER,
         sop_instance_uid=content_uid("seg", sources, findings, digest),
@@ -78,8 +83,9 @@ def write_seg(
             spacing_between_slices=sources.spacing_mm,
         ),
         content_label="LESIONS",
-        content_description="Lesions found",
-        series_description="Lesions",
+        content_description="Lesions found" if annotation is None else "Lesions of a label",
+        series_description="Lesions" if annotation is None else annotation.title,
+        content_creator_name=annotation.creator if annotation is not None and manual else None,
         **equipment(findings.algorithm),
     )
     _set_dimensions(dataset)
@@ -98,7 +104,7 @@ def _frame_order(sources: SourceImages) -> npt.NDArray[np.intp]:
     return np.argsort([plane.frame for plane in sources.planes])
 
 
-def _segment(lesion: LesionFinding, algorithm: Algorithm) -> highdicom.seg.SegmentDescription:
+def _segment(lesion: LesionFinding, algorithm: Algorithm | None) -> highdicom.seg.SegmentDescription:
     import highdicom
 
     category, kind = CATEGORIES[lesion.category]
@@ -107,17 +113,23 @@ def _segment(lesion: LesionFinding, algorithm: Algorithm) -> highdicom.seg.Segme
         segment_label=lesion.tracking_id,
         segmented_property_category=to_dicom(category),
         segmented_property_type=to_dicom(kind),
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name=algorithm.name,
-            family=to_dicom(ARTIFICIAL_INTELLIGENCE),
-            version=algorithm.version,
-            parameters={model.name: model.digest for model in algorithm.models} or None,
-        ),
+        algorithm_type="MANUAL" if algorithm is None else "AUTOMATIC",
+        algorithm_identification=None if algorithm is None else _identification(algorithm),
         tracking_uid=lesion.tracking_uid,
         tracking_id=lesion.tracking_id,
         anatomic_regions=[to_dicom(SITES[lesion.site])],
         display_color=_colour(lesion.label),
+    )
+
+
+def _identification(algorithm: Algorithm) -> highdicom.AlgorithmIdentificationSequence:
+    import highdicom
+
+    return highdicom.AlgorithmIdentificationSequence(
+        name=algorithm.name,
+        family=to_dicom(ARTIFICIAL_INTELLIGENCE),
+        version=algorithm.version,
+        parameters={model.name: model.digest for model in algorithm.models} or None,
     )
 
 

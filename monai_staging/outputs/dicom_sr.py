@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_staging.errors import UsageError
+from monai_staging.outputs.annotation import Annotation
 from monai_staging.outputs.dicom_codes import SCHEME
 from monai_staging.outputs.dicom_sources import (
     MANUFACTURER,
@@ -38,6 +39,7 @@ def write_sr(
     sources: SourceImages,
     *,
     created: datetime | None = None,
+    annotation: Annotation | None = None,
 ) -> Path:
     """Writes the report: the images, a measurement group a lesion, and one for the stage.
 
@@ -50,6 +52,7 @@ def write_sr(
         seg: the SEG that `write_seg` wrote of the same findings; None where there is no lesion.
         sources: the images of the volume.
         created: when it was made; now by default.
+        annotation: of the label that is reported; None for a prediction.
 
     Raises:
         UsageError: lesions without a SEG, a SEG of other lesions or images, or a slice that the series does not have.
@@ -63,24 +66,27 @@ def write_sr(
     if seg is not None:
         groups += [lesion_group(lesion, findings.algorithm, sources, seg) for lesion in findings.lesions]
     report = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=_observer(findings.algorithm)),
+        observation_context=sr.ObservationContext(
+            observer_person_context=None if annotation is None else annotation.observer(),
+            observer_device_context=_observer(findings.algorithm),
+        ),
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
         title=codes.DCM.OncologyMeasurementReport,
-        imaging_measurements=[*groups, staging_group(findings, sources)],
+        imaging_measurements=[*groups, staging_group(findings, sources, annotation)],
     )
     # Before the measurements, where TID 1500 has it.
     report[0].ContentSequence.insert(len(report[0].ContentSequence) - 1, _image_library(sources))
     images = templates(sources)
-    seg_uid = "" if seg is None else str(seg.SOPInstanceUID)
+    content = ("" if seg is None else str(seg.SOPInstanceUID)) + ("" if annotation is None else annotation.digest)
     dataset = sr.Comprehensive3DSR(
         evidence=images if seg is None else [*images, seg],
         content=report[0],
-        series_instance_uid=content_uid("sr series", sources, findings, seg_uid),
+        series_instance_uid=content_uid("sr series", sources, findings, content),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=content_uid("sr", sources, findings, seg_uid),
+        sop_instance_uid=content_uid("sr", sources, findings, content),
         instance_number=1,
         is_complete=True,
-        series_description="Lesions and stage",
+        series_description="Lesions and stage" if annotation is None else annotation.title,
         coding_schemes=[
             CodingSchemeIdentificationItem(
                 SCHEME,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monai_staging.outputs import dicom_codes as codes
+from monai_staging.outputs.annotation import Annotation
 from monai_staging.outputs.dicom_codes import Code, category_code, grouping_code, letter_code, to_dicom
 from monai_staging.outputs.dicom_sources import MANUFACTURER, SourceImages, content_uid
 from monai_staging.outputs.findings import Algorithm, Findings, LesionFinding, StagingFinding
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 IMAGING = "c"
 """The prefix of a T by size: what an image shows is clinical."""
 NOT_A_DEVICE = "Not a medical device: for research only, not verified by a person."
+MARKED = "Not a medical device: for research only. Marked by an annotator, measured by software."
 
 
 class Number(NamedTuple):
@@ -95,7 +97,9 @@ def lesion_group(
     return group
 
 
-def staging_group(findings: Findings, sources: SourceImages) -> highdicom.sr.MeasurementsAndQualitativeEvaluations:
+def staging_group(
+    findings: Findings, sources: SourceImages, annotation: Annotation | None = None
+) -> highdicom.sr.MeasurementsAndQualitativeEvaluations:
     """The measurement group of the stage."""
     from highdicom import sr
 
@@ -127,7 +131,10 @@ def staging_group(findings: Findings, sources: SourceImages) -> highdicom.sr.Mea
     _add(group, _possible(grouping_code(prefix), [codes.GROUPS[name] for name in staging.groups]))
     _add(group, _not_assessed(staging))
     _add(group, _texts(codes.REASON, staging.reasons))
-    _add(group, _texts(codes.COMMENT, [NOT_A_DEVICE]))
+    marked = annotation is not None and annotation.annotator
+    _add(group, _texts(codes.COMMENT, [MARKED if marked else NOT_A_DEVICE]))
+    for code, text in [] if annotation is None else annotation.items():
+        _add(group, _texts(code, [text]))
     return group
 
 

@@ -33,7 +33,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "found"),
     [
-        (["--studies", "https://pacs.example/dicom-web"], 2, "a folder of NIfTI files or DICOM folders is needed"),
+        (["--studies", "https://pacs.example/dicom-web/studies/1.2"], 2, "An archive is https://HOST/ROOT"),
         (["--studies", "nothing"], 2, "found nothing"),
         (["--port", "70000"], 2, "--port is 0 to 65535; found 70000"),
         (["--upload-limit-mib", "0"], 2, "--upload-limit-mib is at least 1; found 0"),

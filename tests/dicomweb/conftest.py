@@ -1,50 +1,23 @@
-"""A real archive (Orthanc) on the loopback interface, servers that misbehave as told, and a small study to store."""
+"""An archive, servers that misbehave as told, and a small study to store."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import requests
 
 from monai_staging.dicomweb import StudyAddress, connection, store
 
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-NAME, PATIENT = "Geheim^Vorname", "ID-4711-GEHEIM"
-UP_S = 60.0
-# Orthanc knows no address to listen on (HttpBindAddresses is not one of its settings): bind() does it for it.
-BIND_TO_LOOPBACK = """
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <dlfcn.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
+from ..orthanc import Orthanc, loopback_only, start_orthanc
 
-int bind(int socket, const struct sockaddr *address, socklen_t length) {
-    int (*original)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "bind");
-    if (address->sa_family == AF_INET) {
-        struct sockaddr_in own = *(const struct sockaddr_in *)address;
-        own.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        return original(socket, (const struct sockaddr *)&own, sizeof own);
-    }
-    if (address->sa_family == AF_INET6) {
-        struct sockaddr_in6 own = *(const struct sockaddr_in6 *)address;
-        own.sin6_addr = in6addr_loopback;
-        return original(socket, (const struct sockaddr *)&own, sizeof own);
-    }
-    return original(socket, address, length);
-}
-"""
+__all__ = ["loopback_only", "start_orthanc"]
+
+NAME, PATIENT = "Geheim^Vorname", "ID-4711-GEHEIM"
 
 
 @pytest.fixture(autouse=True)
@@ -54,96 +27,6 @@ def directly_and_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("USER", "PASSWORD", "TOKEN"):
         monkeypatch.delenv(f"MONAI_STAGING_DICOMWEB_{name}", raising=False)
     monkeypatch.setattr(connection, "WAITS_S", (0.01, 0.02, 0.03))
-
-
-@dataclass
-class Orthanc:
-    """An archive that runs: its port and process, and whether its socket is bound to the loopback interface."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-    bound: bool
-
-    @property
-    def service(self) -> str:
-        """URL of its DICOMweb root."""
-        return f"http://127.0.0.1:{self.port}/dicom-web"
-
-    def address(self, study: str) -> StudyAddress:
-        """That of a study in it."""
-        found = StudyAddress.parse(f"{self.service}/studies/{study}")
-        assert found is not None
-        return found
-
-    def kill(self) -> None:
-        """Ends the process at once."""
-        self.process.kill()
-        self.process.wait(30)
-
-
-@pytest.fixture(scope="session")
-def loopback_only(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """A library that lets a program bind to loopback only; None without a C compiler."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        return None
-    source = tmp_path_factory.mktemp("loopback") / "bind.c"
-    source.write_text(BIND_TO_LOOPBACK)
-    library = source.with_suffix(".so")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=60)
-    return library
-
-
-@pytest.fixture
-def start_orthanc(tmp_path: Path, loopback_only: Path | None) -> Iterator[Callable[..., Orthanc]]:
-    """``start_orthanc(users={...})``: an empty archive in the test's folder, gone with the test.
-
-    Only loopback reaches it: its socket is bound there where a C compiler is at hand, and in any case it refuses every
-    request from another address (``RemoteAccessAllowed``).
-    """
-    program = shutil.which("Orthanc", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
-    if program is None or not PLUGIN.is_file():
-        pytest.skip("tool missing: Orthanc (Debian: orthanc orthanc-dicomweb)")
-    running: list[Orthanc] = []
-
-    def start(users: dict[str, str] | None = None) -> Orthanc:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        folder = tmp_path / f"orthanc-{port}"
-        folder.mkdir()
-        settings = {
-            "StorageDirectory": str(folder),
-            "IndexDirectory": str(folder),
-            "HttpPort": port,
-            "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": users is not None,
-            "RegisteredUsers": users or {},
-            "DicomServerEnabled": False,
-            "OrthancExplorerEnabled": False,
-            "Plugins": [str(PLUGIN)],
-            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        }
-        (folder / "orthanc.json").write_text(json.dumps(settings))
-        environment = dict(os.environ) | ({"LD_PRELOAD": str(loopback_only)} if loopback_only else {})
-        with open(folder / "log", "wb") as log:
-            process = subprocess.Popen(
-                [program, folder / "orthanc.json"], stdout=log, stderr=subprocess.STDOUT, env=environment
-            )
-        running.append(Orthanc(port, process, loopback_only is not None))
-        deadline = time.monotonic() + UP_S
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                requests.get(f"http://127.0.0.1:{port}/system", timeout=5)
-            except requests.RequestException:
-                time.sleep(0.05)
-            else:
-                return running[-1]
-        raise AssertionError(f"Orthanc does not start: {(folder / 'log').read_text()[-2000:]}")
-
-    yield start
-    for archive in running:
-        archive.kill()
 
 
 @pytest.fixture

@@ -17,6 +17,10 @@ import numpy as np
 import pytest
 import requests
 
+from ..orthanc import Orthanc, loopback_only, session_orthanc, start_orthanc
+
+__all__ = ["loopback_only", "session_orthanc", "start_orthanc"]
+
 INSTALLED = importlib.util.find_spec("monailabel") is not None
 NOT_INSTALLED = "tool missing: MONAI Label (pip install --no-deps -r requirements-label.txt)"
 UP_S = 300.0
@@ -49,11 +53,12 @@ def phantom_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Running:
-    """A server that runs: its URL, process, and the folder of its studies."""
+    """A server that runs: its URL, process, the folder of its studies (of an archive: its working folder), its log."""
 
     url: str
     process: subprocess.Popen[str]
     studies: Path
+    log: Path
 
     def ask(self, method: str, path: str, **options: object) -> requests.Response:
         """One request, past every proxy."""
@@ -65,13 +70,26 @@ class Running:
 @pytest.fixture(scope="session")
 def start_server(
     monailabel: None, repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[Path], Running]]:
-    """``start_server(studies)``: the command as a process, ended with the session."""
+) -> Iterator[Callable[..., Running]]:
+    """``start_server(studies)``: the command as a process, ended with the session.
+
+    ``start_server(work, archive=URL)`` serves an archive.
+    """
     running: list[Running] = []
 
-    def start(studies: Path) -> Running:
+    def start(studies: Path, archive: str | None = None) -> Running:
         log = tmp_path_factory.mktemp("server") / "log"
-        command = [sys.executable, "-m", "monai_staging.cli", "label", "--studies", str(studies), "--port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "monai_staging.cli",
+            "label",
+            "--port",
+            "0",
+            "--studies",
+            archive or str(studies),
+        ]
+        command += [] if archive is None else ["--work", str(studies)]
         options = ["--conf", "point", "1/8 fp/scan", "--upload-limit-mib", str(LIMIT_MIB)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MONAI_LABEL_")}
         environment.pop("PYTHONPATH", None)
@@ -91,7 +109,7 @@ def start_server(
         line = process.stdout.readline()
         watchdog.cancel()
         assert line.startswith("MONAI Label at http://127.0.0.1:"), f"{line}\n{log.read_text()[-3000:]}"
-        running.append(Running(line.split()[3].rstrip(":"), process, studies))
+        running.append(Running(line.split()[3].rstrip(":"), process, studies, log))
         return running[-1]
 
     yield start
@@ -115,6 +133,56 @@ def server(
     studies = tmp_path_factory.mktemp("served") / "studies"
     shutil.copytree(phantom_studies, studies)
     return start_server(studies)
+
+
+@dataclass
+class Served:
+    """A server of an archive, and what is in that: the images' names, their folders of files, and their studies."""
+
+    server: Running
+    archive: Orthanc
+    images: list[str]
+    folders: dict[str, Path]
+    studies: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """Of the archive."""
+        return self.archive.service
+
+
+@pytest.fixture(scope="session")
+def stored_phantoms(session_orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three tiny phantoms in the archive of the session: the folder of each CT series by its UID."""
+    from monai_staging.cohort.dicom import scan
+    from monai_staging.cohort.phantom import PhantomConfig, Resolution, write_phantom_tree
+    from monai_staging.dicomweb import store
+
+    raw, folders = tmp_path_factory.mktemp("archived"), {}
+    write_phantom_tree(raw, 3, 11, PhantomConfig(resolution=Resolution.TINY), 1)
+    for series in scan(raw, watch=iter):
+        if series.modality == "CT":
+            store(session_orthanc.address(series.study), series.files)
+            folders[series.series] = series.files[0].parent
+    return dict(sorted(folders.items()))
+
+
+@pytest.fixture(scope="session")
+def served(
+    start_server: Callable[..., Running],
+    session_orthanc: Orthanc,
+    stored_phantoms: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Served:
+    """One server of the session's archive for all tests."""
+    import pydicom
+
+    studies = {
+        name: str(pydicom.dcmread(next(folder.glob("*.dcm")), stop_before_pixels=True).StudyInstanceUID)
+        for name, folder in stored_phantoms.items()
+    }
+    server = start_server(tmp_path_factory.mktemp("work") / "work", archive=session_orthanc.service)
+    return Served(server, session_orthanc, list(stored_phantoms), stored_phantoms, studies)
 
 
 def label_of(image: Path, path: Path, value: int = 1, count: int = 8) -> Path:

@@ -9,13 +9,17 @@ from typing import Any
 
 import torch
 
+from monai_staging.dicomweb import Archive
 from monai_staging.errors import UsageError
+from monai_staging.label.archive import ArchiveDatastore
 from monai_staging.label.compat import without_absent_gpus
 from monai_staging.label.datastore import StudyDatastore
 from monai_staging.label.infers import TASKS, StudyTask
 from monai_staging.label.pieces import Pieces, Settings
 from monai_staging.label.strategies import STRATEGIES
 from monai_staging.label.upstream import DefaultLabelTag, MONAILabelApp, MONAILabelError, MONAILabelException
+from monai_staging.outputs.findings import Algorithm
+from monai_staging.predict.study import Study
 from monai_staging.version import __version__
 
 
@@ -24,15 +28,17 @@ class StagingApp(MONAILabelApp):
 
     Args:
         app_dir: the folder of this file.
-        studies: the folder of the studies.
-        conf: ``models``, the tasks served, parted by commas (all of them by default), and what
+        studies: the folder of the studies, or the URL of an archive.
+        conf: ``models``, the tasks served, parted by commas (all of them by default), ``work``, the folder that what
+            is derived of an archive is kept in, and what
             :class:`monai_staging.label.pieces.Settings` has.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         conf = dict(conf)
         self._models = chosen_models(conf.pop("models", ""))
-        self._pieces = Pieces(Settings.of(conf), Path(studies))
+        self._work = Path(conf.pop("work", "") or studies)
+        self._pieces = Pieces(Settings.of(conf), self._work)
         super().__init__(
             app_dir,
             studies,
@@ -43,8 +49,9 @@ class StagingApp(MONAILabelApp):
         )
 
     def init_datastore(self) -> StudyDatastore:
-        """The folder of the studies."""
-        return StudyDatastore(self.studies)
+        """The studies: those of a folder, or of an archive."""
+        archive = Archive.parse(self.studies)
+        return StudyDatastore(self.studies) if archive is None else ArchiveDatastore(archive, self._work)
 
     def init_infers(self) -> dict[str, Any]:
         """The tasks that are served."""
@@ -65,6 +72,16 @@ class StagingApp(MONAILabelApp):
             reason = f"Model: one of {', '.join(self._infers)}; found {name[:60]!r}."
             raise MONAILabelException(MONAILabelError.APP_ERROR, reason)
         return task
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """What makes its answers."""
+        return self._pieces.predictor.algorithm
+
+    def study(self, image: str) -> Study:
+        """A study of the data store, read; kept in memory as those that were asked for last."""
+        with self._pieces.lock:
+            return self._pieces.open(self.datastore().source(image)).study
 
     def load(self) -> None:
         """Loads the networks, so that what is wrong with them is said before anything is served."""
