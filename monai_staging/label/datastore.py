@@ -8,9 +8,7 @@ read what another has written before they write; and a study is never overwritte
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,7 +19,8 @@ from filelock import FileLock
 
 from monai_staging.cohort.volume import write_volume
 from monai_staging.errors import DataError, UsageError
-from monai_staging.files import atomic_path, write_text_atomic
+from monai_staging.files import write_text_atomic
+from monai_staging.label.folders import holds_dicom, put, sync_folder
 from monai_staging.label.names import check_name, check_tag, ending_of, text_of
 from monai_staging.label.upstream import (
     DataModel,
@@ -37,8 +36,6 @@ IMAGES = (".nii.gz", ".nii")
 """Endings of studies that are one file; a study that is a folder of DICOM files has none."""
 LABELS = (*IMAGES, ".json")
 """Endings of labels: label maps, and boxes as markups."""
-LOOKED_AT = 8
-"""Files of a folder that are opened to see whether it is a DICOM study."""
 CONVERTED = ".converted"
 """Folder within the studies' of DICOM series as NIfTI, for viewers; derived, and may be deleted at any time."""
 
@@ -126,7 +123,7 @@ class StudyDatastore(LocalDatastore):
             if image_id in self._datastore.objects:
                 raise UsageError(f"Image {image_id}: there is one of this name already; it is not overwritten.")
             name = image_id + ending
-            _put(Path(image_filename), Path(self._datastore.image_path(), name))
+            put(Path(image_filename), Path(self._datastore.image_path(), name))
             info = {**image_info, "ts": int(time.time()), "name": name}
             self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=ending))
             self._update_datastore_file()
@@ -156,7 +153,7 @@ class StudyDatastore(LocalDatastore):
         with self._locked():
             labels = self._item(image_id).labels
             folder = Path(self._datastore.label_path(tag))
-            _put(Path(label_filename), folder / (image_id + ending))
+            put(Path(label_filename), folder / (image_id + ending))
             before = labels.get(tag)
             info = {**label_info, "ts": int(time.time()), "name": image_id + ending}
             labels[tag] = DataModel(info=info, ext=ending)
@@ -197,6 +194,16 @@ class StudyDatastore(LocalDatastore):
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Names of the studies without."""
         return [name for name in self.list_images() if "final" not in self._datastore.objects[name].labels]
+
+    def status(self) -> dict[str, Any]:
+        """How many studies and labels there are; see upstream."""
+        self._notice()
+        return dict(super().status())
+
+    def json(self) -> dict[str, Any]:
+        """All that is known; see upstream."""
+        self._notice()
+        return dict(super().json())
 
     def _notice(self) -> None:
         """Looks again where a folder's time says that something has changed."""
@@ -252,7 +259,7 @@ class StudyDatastore(LocalDatastore):
         with self._threads, self._processes:
             path = Path(self._datastore_config_path)
             write_text_atomic(path, self._datastore.model_dump_json(exclude={"base_path"}, indent=2))
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             found = path.stat()
             self._read = (found.st_ino, found.st_mtime_ns)
 
@@ -268,31 +275,5 @@ class StudyDatastore(LocalDatastore):
             name: name
             for name in names
             if name.endswith(IMAGES if images else LABELS)
-            or (images and name != self._datastore.labels_dir and (name in known or _holds_dicom(Path(path, name))))
+            or (images and name != self._datastore.labels_dir and (name in known or holds_dicom(Path(path, name))))
         }
-
-
-def _put(source: Path, target: Path) -> None:
-    """Copies a file into the place of another, whole or not at all, and synchronises it to disk."""
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is on disk when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _holds_dicom(folder: Path) -> bool:
-    """Whether one of the first files below a folder says that it is DICOM."""
-    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    for path in itertools.islice(files, LOOKED_AT):
-        with open(path, "rb") as file:
-            if file.read(132)[128:] == b"DICM":
-                return True
-    return False

@@ -21,6 +21,7 @@ from monai_staging.errors import UsageError
 from monai_staging.label.datastore import IMAGES, LABELS, StudyDatastore
 from monai_staging.label.labels_dicom import write_label_seg
 from monai_staging.label.names import check_name, check_tag
+from monai_staging.label.nrrd_files import ENDING, as_nrrd
 from monai_staging.label.uploads import read_params, received, take_label
 from monai_staging.label.upstream import (
     RBAC,
@@ -69,6 +70,8 @@ def infer(
     else:
         with received(file.file, file.filename, IMAGES) as path:
             result = app.infer({**asked, "model": model, "image": path})
+    if task.mask and asked.get("result_extension") == ENDING:
+        result["file"] = str(as_nrrd(Path(result["file"])))
     return send_response(app.datastore(), result, output, background)
 
 

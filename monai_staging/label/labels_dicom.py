@@ -26,6 +26,7 @@ from monai_staging.outputs.findings import Algorithm, Category, Findings, Lesion
 from monai_staging.predict.combine import moved_to, on_scan
 from monai_staging.predict.study import Study
 from monai_staging.tnm import TNM
+from monai_staging.tnm.parse import CodeStatus, parse_code
 from monai_staging.version import __version__
 
 MOST = 500
@@ -103,6 +104,10 @@ def entered_stage(parameters: Mapping[str, Any]) -> StagingFinding:
     for name, value in (*letters.items(), ("edition", edition), ("prefix", prefix)):
         if value is not None and not isinstance(value, str):
             raise UsageError(f"params: {name} is a text, as T2a or 8; found {str(value)[:60]!r}.")
+    for letter, value in letters.items():
+        if value and parse_code(letter, value, edition).status is CodeStatus.STRAY:
+            # Taken for unknown elsewhere; what somebody enters here and now can be entered again.
+            raise UsageError(f"params: {letter} is a category of the {edition}th edition; found {value[:60]!r}.")
     tnm = TNM.parse(letters["t"], letters["n"], letters["m"], edition, prefix)
     entered = [letter.upper() for letter, value in letters.items() if value]
     reason = f"{', '.join(entered)} as entered by the annotator" if entered else "no T, N or M was entered"

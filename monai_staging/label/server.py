@@ -10,10 +10,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from monai_staging.cohort.dicom import SeriesRefused
-from monai_staging.dicomweb import Unavailable
+from monai_staging.dicomweb import Archive, Unavailable
 from monai_staging.errors import StagingError, UsageError
 from monai_staging.label.endpoints import router
 from monai_staging.label.guard import Guard
+from monai_staging.label.ohif import ohif_router
 from monai_staging.label.reading import router as reading
 from monai_staging.label.upstream import (
     MONAILabelError,
@@ -30,7 +31,7 @@ KEPT = frozenset(
     )
 )
 """Requests of MONAI Label that are served as they are. Not among them: deleted studies, uploaded weights, sessions
-(their archives are unpacked wherever they say), logs, pathology, and proxies."""
+(their archives are unpacked wherever they say), logs, pathology, and proxies that lead anywhere."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -49,6 +50,9 @@ def build(host: str, limit_bytes: int) -> Guard:
     app.include_router(router)
     app.include_router(reading)
     app.include_router(_kept(batch_router))
+    archive = Archive.parse(settings.MONAI_LABEL_STUDIES)
+    if archive is not None:
+        app.include_router(ohif_router(archive))
     app.add_exception_handler(StagingError, _told)
     app.add_exception_handler(MONAILabelException, _told)
     if settings.MONAI_LABEL_CORS_ORIGINS:
