@@ -18,6 +18,7 @@ from monai_staging.outputs.dicom_sources import (
     templates,
     write_object,
 )
+from monai_staging.outputs.dicom_sr_boxes import box_groups
 from monai_staging.outputs.dicom_sr_content import lesion_group, staging_group
 from monai_staging.outputs.dicom_sr_reading import read_sr
 from monai_staging.outputs.findings import Algorithm, Findings
@@ -65,6 +66,8 @@ def write_sr(
     groups: list[Any] = []
     if seg is not None:
         groups += [lesion_group(lesion, findings.algorithm, sources, seg) for lesion in findings.lesions]
+    if annotation is not None:
+        groups += box_groups(annotation, sources)
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(
             observer_person_context=None if annotation is None else annotation.observer(),

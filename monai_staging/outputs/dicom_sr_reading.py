@@ -104,7 +104,8 @@ def _findings(dataset: Any) -> Findings:
         raise DataError(f"a report of ours has one group for the stage; found {len(stages)}.")
     (stage,) = stages
     staging = _staging(stage)
-    lesions = tuple(_lesion(group, staging.tnm.edition) for group in groups[_LESION])
+    # A group without a segment is a box of a label.
+    lesions = tuple(_lesion(group, staging.tnm.edition) for group in groups[_LESION] if _SEGMENT in group.items)
     count = stage.needed(codes.LESIONS)
     if count != len(lesions):
         raise DataError(f"the stage was reported with {count:g} lesions; found {len(lesions)}.")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_staging.dicomweb.address import Credentials, StudyAddress
+from monai_staging.dicomweb.address import Archive, Credentials, StudyAddress
 from monai_staging.errors import UsageError
 
 UIDS = st.lists(st.integers(0, 10**9), min_size=1, max_size=5).map(lambda numbers: ".".join(map(str, numbers)))
@@ -124,3 +124,30 @@ def test_credentials_of_the_environment(monkeypatch):
             StudyAddress.parse(text)
         assert token.strip() not in str(caught.value)
     assert StudyAddress.parse(text.replace("//", "//bob:x@")).credentials == Credentials("bob", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "service"),
+    [
+        ("http://127.0.0.1:8042/dicom-web", "http://127.0.0.1:8042/dicom-web"),
+        ("https://alice:geheim@pacs.example/dicom-web/", "https://pacs.example/dicom-web"),
+        ("http://[::1]:8042/my/studies-archive", "http://[::1]:8042/my/studies-archive"),
+        ("http://pacs.example", "http://pacs.example"),
+    ],
+)
+def test_an_archive_is_the_root(text: str, service: str) -> None:
+    archive = Archive.parse(text, environment={})
+    assert archive is not None and str(archive) == service and "geheim" not in repr(archive)
+    assert (archive.credentials is not None) == ("@" in text)
+    address = archive.study("1.2", "3.4")
+    assert (str(address), address.archive) == (f"{service}/studies/1.2/series/3.4", archive)
+
+
+@pytest.mark.parametrize("tail", ["/dicom-web/studies", "/dicom-web/studies/1.2", "/dicom-web?a=b", "/dicom web"])
+def test_what_is_no_root_is_refused(tail: str) -> None:
+    with pytest.raises(UsageError, match="An archive is https://HOST/ROOT"):
+        Archive.parse(f"https://pacs.example{tail}", environment={})
+
+
+def test_a_folder_is_no_archive() -> None:
+    assert Archive.parse("/data/studies") is None

@@ -18,8 +18,19 @@ from pydicom.uid import RLELossless
 
 from monai_staging.cohort.dicom import read_series, scan
 from monai_staging.cohort.masks import mask_from_seg
-from monai_staging.dicomweb import StudyAddress, find_objects, find_series, retrieve_object, retrieve_study, store
-from monai_staging.errors import DataError
+from monai_staging.dicomweb import (
+    Archive,
+    StudyAddress,
+    Unavailable,
+    find_archived,
+    find_instances,
+    find_objects,
+    find_series,
+    retrieve_object,
+    retrieve_study,
+    store,
+)
+from monai_staging.errors import DataError, UsageError
 from monai_staging.measure import measure_lesion
 from monai_staging.outputs.dicom_seg import write_seg
 from monai_staging.outputs.dicom_sources import lesion_uid, read_sources
@@ -266,3 +277,24 @@ def test_the_address_alone_imports_nothing_heavy():
     code = f"import sys, monai_staging.dicomweb; print({heavy!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "set()"
+
+
+def test_an_archives_series_of_a_modality(orthanc, small):
+    sent = [small(folder=name, uid=f"1.2.826.0.1.3680043.10.{n}") for n, name in enumerate(("one", "two"), start=1)]
+    archive = Archive(orthanc.service)
+    assert find_archived(archive, "CT") == ()
+    for own in sent:
+        store(orthanc.address(own.study), own.files)
+    found = find_archived(archive, "CT")
+    assert [(own.study, own.instances) for own in found] == [(own.study, len(own.files)) for own in sent]
+    assert find_archived(archive, "SR") == ()
+    (first, _) = found
+    instances = find_instances(archive.study(first.study, first.series))
+    assert {own.instance for own in instances} == {pydicom.dcmread(path).SOPInstanceUID for path in sent[0].files}
+    with pytest.raises(UsageError, match="names none"):
+        find_instances(archive.study(first.study))
+    with pytest.raises(Unavailable, match=r"The archive at .*: no DICOMweb server answers there"):
+        find_archived(Archive(f"{orthanc.service}/nothing"), "CT")
+    orthanc.kill()
+    with pytest.raises(Unavailable, match=r"The archive at .*: the server cannot be reached"):
+        find_archived(archive, "CT")

@@ -183,7 +183,14 @@ def test_boxes_are_kept_in_a_report(served: Served, tmp_path: Path) -> None:
     save(served, name, tmp_path / "boxes.json", "boxes").raise_for_status()
     answer = served.server.ask("GET", "/datastore/label", params={"label": name, "tag": "boxes"})
     assert answer.json() == document
-    assert set(in_archive(served, name, "boxes")) == {"SR", "info"}
+    objects = in_archive(served, name, "boxes")
+    assert set(objects) == {"SR", "info"} and read_sr(objects["SR"]).lesions == ()
+    # By highdicom's own reader: each box as the volume between two rectangles, LPS mm.
+    report = highdicom.sr.Comprehensive3DSR.from_dataset(objects["SR"])
+    groups = report.content.get_volumetric_roi_measurement_groups()
+    assert [group.tracking_identifier for group in groups] == ["1 a", "2 b"]
+    corners = np.concatenate(groups[0].roi.graphic_data)
+    np.testing.assert_allclose([corners.min(axis=0), corners.max(axis=0)], [[-5, -6, 30], [10, 20, 70]])
 
 
 def test_a_label_is_corrected_and_withdrawn(served: Served, image: Path, tmp_path: Path) -> None:
