@@ -85,12 +85,12 @@ def ohif_router(archive: Archive) -> APIRouter:
                 stream=True,
                 allow_redirects=False,
             )
+            if given.is_redirect or given.status_code in (401, 403):
+                given.close()
+                raise Unavailable(f"The archive at {archive}: answers {given.status_code}.")
+            return _answer(given, archive, request)
         except requests.RequestException as error:
             raise Unavailable(f"The archive at {archive}: cannot be reached ({type(error).__name__}).") from error
-        if given.is_redirect or given.status_code in (401, 403):
-            given.close()
-            raise Unavailable(f"The archive at {archive}: answers {given.status_code}.")
-        return _answer(given, archive, request)
 
     return router
 
