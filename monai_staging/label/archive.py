@@ -38,6 +38,8 @@ REFRESH_S = 1.0
 DICOM, RETRIEVING = "dicom", ".retrieving"
 """Folders of series as they came, and of those that are not whole yet."""
 INDEX = "labels.json"
+STUDY = "study"
+"""Tag of the report that has what was entered for a study rather than for a label of it."""
 _NOT_ENTERED = ("ts", "name", "archive")
 
 
@@ -147,6 +149,8 @@ class ArchiveDatastore(StudyDatastore):
             DataError: the archive does not take it.
         """
         tag, path = check_tag(text_of(label_tag)), Path(label_filename)
+        if tag == STUDY:
+            raise UsageError(f"Tag: {STUDY} is kept for what is known of a study; take another.")
         boxes = ending_of(path.name, LABELS) == ".json"
         markups = json.dumps(json.loads(path.read_text(encoding="utf-8"))) if boxes else ""
         self._store(image_id, None if boxes else path, _annotation(tag, label_info, markups=markups))
@@ -156,6 +160,16 @@ class ArchiveDatastore(StudyDatastore):
         """Withdraws a label: a newer report says that it counts no more. Its objects stay in the archive."""
         label = self._archived(label_id, label_tag)
         self._store(label_id, None, _annotation(label.tag, label.info, withdrawn=True))
+
+    def update_image_info(self, image_id: str, info: Mapping[str, Any]) -> None:
+        """Adds to what is known of a study, in a report of its own; who was handed it is kept on this machine alone."""
+        entered = {name: value for name, value in info.items() if name != "strategy"}
+        if entered:
+            self._item(image_id)
+            before = self._index.known.get(image_id, {}).get(STUDY)
+            self._store(image_id, None, _annotation(STUDY, {**({} if before is None else before.info), **entered}))
+        if "strategy" in info:
+            super().update_image_info(image_id, {"strategy": info["strategy"]})
 
     def update_label_info(self, label_id: str, label_tag: str, info: Mapping[str, Any]) -> None:
         """Adds to what is known of a label: it is saved again with that."""
@@ -179,7 +193,7 @@ class ArchiveDatastore(StudyDatastore):
     def _archived(self, image_id: str, tag: str) -> ArchivedLabel:
         self._item(image_id)
         label = self._index.known.get(image_id, {}).get(text_of(tag))
-        if label is None:
+        if label is None or label.tag == STUDY:
             raise LabelNotFoundException(f"Image {image_id!r} has no label with the tag {text_of(tag)[:60]!r}.")
         return label
 
@@ -214,13 +228,16 @@ class ArchiveDatastore(StudyDatastore):
             before = self._datastore.objects
             objects = {}
             for own in series:
-                info = {} if own.series not in before else dict(before[own.series].image.info)
-                info |= {"StudyInstanceUID": own.study, "SeriesInstanceUID": own.series, "Modality": "CT"}
-                info["instances"] = own.instances
-                tags = {
-                    tag: DataModel(info=_told(label), ext=label.ending)
-                    for tag, label in labels.get(own.series, {}).items()
+                strategy = {} if own.series not in before else before[own.series].image.info.get("strategy", {})
+                found = dict(labels.get(own.series, {}))
+                entered = found.pop(STUDY, None)
+                info = {
+                    **({} if entered is None else entered.info),
+                    **({"strategy": strategy} if strategy else {}),
+                    **{"StudyInstanceUID": own.study, "SeriesInstanceUID": own.series, "Modality": "CT"},
+                    "instances": own.instances,
                 }
+                tags = {tag: DataModel(info=_told(label), ext=label.ending) for tag, label in found.items()}
                 objects[own.series] = ImageLabelModel(image=DataModel(info=info), labels=tags)
             if objects != before:
                 self._datastore.objects = objects

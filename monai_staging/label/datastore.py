@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -19,8 +20,8 @@ from filelock import FileLock
 
 from monai_staging.cohort.volume import write_volume
 from monai_staging.errors import DataError, UsageError
-from monai_staging.files import write_text_atomic
-from monai_staging.label.folders import holds_dicom, put, sync_folder
+from monai_staging.files import atomic_path, write_text_atomic
+from monai_staging.label.folders import holds_dicom
 from monai_staging.label.names import check_name, check_tag, ending_of, text_of
 from monai_staging.label.upstream import (
     DataModel,
@@ -123,7 +124,7 @@ class StudyDatastore(LocalDatastore):
             if image_id in self._datastore.objects:
                 raise UsageError(f"Image {image_id}: there is one of this name already; it is not overwritten.")
             name = image_id + ending
-            put(Path(image_filename), Path(self._datastore.image_path(), name))
+            _put(Path(image_filename), Path(self._datastore.image_path(), name))
             info = {**image_info, "ts": int(time.time()), "name": name}
             self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=ending))
             self._update_datastore_file()
@@ -153,7 +154,7 @@ class StudyDatastore(LocalDatastore):
         with self._locked():
             labels = self._item(image_id).labels
             folder = Path(self._datastore.label_path(tag))
-            put(Path(label_filename), folder / (image_id + ending))
+            _put(Path(label_filename), folder / (image_id + ending))
             before = labels.get(tag)
             info = {**label_info, "ts": int(time.time()), "name": image_id + ending}
             labels[tag] = DataModel(info=info, ext=ending)
@@ -259,7 +260,7 @@ class StudyDatastore(LocalDatastore):
         with self._threads, self._processes:
             path = Path(self._datastore_config_path)
             write_text_atomic(path, self._datastore.model_dump_json(exclude={"base_path"}, indent=2))
-            sync_folder(path.parent)
+            _sync_folder(path.parent)
             found = path.stat()
             self._read = (found.st_ino, found.st_mtime_ns)
 
@@ -277,3 +278,19 @@ class StudyDatastore(LocalDatastore):
             if name.endswith(IMAGES if images else LABELS)
             or (images and name != self._datastore.labels_dir and (name in known or holds_dicom(Path(path, name))))
         }
+
+
+def _put(source: Path, target: Path) -> None:
+    """Copies a file into the place of another, whole or not at all, and synchronises it to disk."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on disk when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

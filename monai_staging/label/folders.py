@@ -1,32 +1,13 @@
-"""Files of a data store's folder: put there so that a crash loses nothing, and looked at."""
+"""Folders of a data store, looked at."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import shutil
 from pathlib import Path
-
-from monai_staging.files import atomic_path
 
 LOOKED_AT = 8
 """Files of a folder that are opened to see whether it is a DICOM study."""
-
-
-def put(source: Path, target: Path) -> None:
-    """Copies a file into the place of another, whole or not at all, and synchronises it to disk."""
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
-    sync_folder(target.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """A rename is on disk when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def holds_dicom(folder: Path) -> bool:

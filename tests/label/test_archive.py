@@ -210,6 +210,19 @@ def test_a_label_is_corrected_and_withdrawn(served: Served, image: Path, tmp_pat
     assert served.server.ask("GET", "/info/").json()["datastore"]["completed"] == 0
 
 
+def test_what_is_entered_for_a_study_is_in_the_archive(served: Served, tmp_path: Path) -> None:
+    name = served.images[2]
+    for entered in ({"t": "T3"}, {"n": "N0", "note": "two"}):
+        data = {"info": json.dumps(entered)}
+        served.server.ask("PUT", "/datastore/image/info", params={"image": name}, data=data).raise_for_status()
+    info = served.server.ask("GET", "/datastore/image/info", params={"image": name}).json()
+    assert (info["t"], info["n"], info["note"], info["SeriesInstanceUID"]) == ("T3", "N0", "two", name)
+    other = archive_datastore(served.url, tmp_path / "other")
+    assert other.get_image_info(name)["t"] == "T3"
+    assert "study" not in other.get_labels_by_image_id(name)
+    assert served.server.ask("GET", f"/datastore/label?label={name}&tag=study").status_code == 404
+
+
 @pytest.mark.parametrize("strategy", ["random", "epistemic", "diversity"])
 def test_each_strategy_names_a_series_that_waits(served: Served, strategy: str) -> None:
     found = served.server.ask("POST", f"/activelearning/{strategy}", json={"client_id": "reader"}).json()
@@ -265,6 +278,8 @@ MALFORMED = [
     ("PUT", "/datastore/label?image=IMAGE", {"files": {"label": ("l.nii.gz", b"x")}}, 422),
     ("PUT", "/datastore/label?image=IMAGE", {"files": {"label": BOXES}, "data": {"params": '{"t": "large"}'}}, 400),
     ("PUT", "/datastore/label?image=IMAGE", {"files": {"label": BOXES}, "data": {"params": '{"n": [1]}'}}, 400),
+    ("PUT", "/datastore/label?image=IMAGE&tag=study", {"files": {"label": BOXES}}, 400),
+    ("PUT", "/datastore/image/info?image=IMAGE", {"data": {"info": '{"t": "large"}'}}, 400),
     ("POST", "/infer/staging?image=IMAGE&output=dicom_seg", {}, 400),
     ("POST", "/infer/detection?image=IMAGE&output=dicom_seg", {}, 400),
 ]
