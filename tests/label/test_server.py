@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from monai_staging.cohort.case import LESION_KINDS
+from monai_staging.cohort.masks import mask_from_seg
 from monai_staging.measure.images import check_same_grid, read_image
+from monai_staging.predict.study import open_study
 
 from .conftest import DICOM, LIMIT_MIB, Running, label_of
 
@@ -37,8 +39,6 @@ def test_info_lists_models_and_strategies(server: Running) -> None:
 
 
 def test_a_dicom_study_is_given_as_nifti(server: Running, phantom_studies: Path, tmp_path: Path) -> None:
-    from monai_staging.predict.study import open_study
-
     answer = server.ask("GET", "/datastore/image", params={"image": DICOM})
     path = tmp_path / "given.nii"
     path.write_bytes(answer.content)
@@ -54,6 +54,19 @@ def test_tumour_gives_a_label_map_on_the_scans_voxels(server: Running, tmp_path:
     labels = labels_in(answer.content, tmp_path / "labels.nii.gz")
     assert set(np.unique(labels)) <= {0, 1, 4}
     check_same_grid(read_image(server.studies / "scan-1.nii"), read_image(tmp_path / "labels.nii.gz"))
+
+
+def test_of_a_dicom_study_a_label_map_is_given_as_dicom_seg(server: Running, tmp_path: Path) -> None:
+    target = {"image": DICOM, "output": "image"}
+    labels = labels_in(server.ask("POST", "/infer/tumour", params=target).content, tmp_path / "labels.nii.gz")
+    answer = server.ask("POST", "/infer/tumour", params={"image": DICOM, "output": "dicom_seg"})
+    if not labels.any():
+        assert answer.status_code == 422 and "Nothing was found" in answer.json()["detail"]
+        return
+    (tmp_path / "seg.dcm").write_bytes(answer.content)
+    volume = open_study(server.studies / DICOM, watch=iter).volume
+    masks = [own.mask for own in mask_from_seg(tmp_path / "seg.dcm", volume)]
+    np.testing.assert_array_equal(np.any(masks, axis=0), labels > 0)
 
 
 def test_detection_gives_boxes_for_slicer_and_as_values(server: Running) -> None:
@@ -190,6 +203,8 @@ MALFORMED = [
     ("POST", "/infer/staging", {}, 400),
     ("POST", "/infer/staging?image=scan-1&output=image", {}, 400),
     ("POST", "/infer/staging?image=scan-1&output=dicom_seg", {}, 400),
+    ("POST", "/infer/tumour?image=scan-1&output=dicom_seg", {}, 400),
+    ("POST", "/infer/tumour?image=nothing&output=dicom_seg", {}, 404),
     ("POST", "/infer/staging?image=scan-1&output=png", {}, 422),
     ("POST", "/infer/staging?image=scan-1", {"data": {"params": "{"}}, 400),
     ("POST", "/infer/staging?image=scan-1", {"data": {"params": "[" * 100000}}, 400),
