@@ -35,6 +35,7 @@ HEAVY = {
 DISTRIBUTIONS = {
     "dicomweb_client": "dicomweb-client",
     "ignite": "pytorch-ignite",
+    "nrrd": "pynrrd",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "PIL": "pillow",
