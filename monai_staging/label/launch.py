@@ -59,6 +59,8 @@ def serve(asked: Asked) -> int:
             f"MONAI Label is not installed; `make label` does it, or: pip install --no-deps -r {REQUIREMENTS}"
         )
     studies = find_studies(asked.studies)
+    if asked.work is not None and not isinstance(studies, Archive):
+        raise UsageError(f"--work is of an archive; what is derived of the folder {studies} is kept in it.")
     listening = _listen(asked.host, asked.port)
     host, port = asked.host, int(listening.getsockname()[1])
     os.environ.update(environment(asked, studies, port))

@@ -9,6 +9,7 @@ import pytest
 
 from monai_staging.cli import label
 from monai_staging.cli.main import main
+from monai_staging.dicomweb import Archive
 from monai_staging.errors import UsageError
 from monai_staging.label import launch
 from monai_staging.label.launch import Asked, environment
@@ -35,6 +36,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["--studies", "https://pacs.example/dicom-web/studies/1.2"], 2, "An archive is https://HOST/ROOT"),
         (["--studies", "nothing"], 2, "found nothing"),
+        (["--studies", ".", "--work", "work"], 2, "--work is of an archive"),
         (["--port", "70000"], 2, "--port is 0 to 65535; found 70000"),
         (["--upload-limit-mib", "0"], 2, "--upload-limit-mib is at least 1; found 0"),
     ],
@@ -70,6 +72,15 @@ def test_what_monai_label_reads_from_the_environment(tmp_path: Path, monkeypatch
     assert found["MONAI_LABEL_STUDIES"] == str(tmp_path.resolve())
     assert (Path(found["MONAI_LABEL_APP_DIR"]) / "main.py").is_file()
     assert found["PYTHONPATH"] == found["MONAI_LABEL_APP_DIR"]
+
+
+def test_of_an_archive_processes_are_told_the_folder_and_the_password(tmp_path: Path) -> None:
+    archive = Archive.parse("http://alice:geheim@127.0.0.1:8042/dicom-web")
+    assert archive is not None
+    found = environment(Asked(work=tmp_path), archive, 8123)
+    assert json.loads(found["MONAI_LABEL_APP_CONF"])["work"] == str(tmp_path.resolve())
+    assert found["MONAI_LABEL_STUDIES"] == "http://127.0.0.1:8042/dicom-web"
+    assert (found["MONAI_STAGING_DICOMWEB_USER"], found["MONAI_STAGING_DICOMWEB_PASSWORD"]) == ("alice", "geheim")
 
 
 def test_the_commands_models_are_those_of_the_app(monailabel_names: list[str]) -> None:
