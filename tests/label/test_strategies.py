@@ -35,6 +35,8 @@ class Store:
     def source(self, name: str) -> Path:
         return Path(name)
 
+    at_hand = source
+
 
 class Looker:
     """Knows some studies; others take a second each, and of those of ``broken`` nothing is seen."""
