@@ -15,6 +15,7 @@ from fastapi import APIRouter, BackgroundTasks, Body, Depends, File, Form, HTTPE
 
 from monai_staging.errors import UsageError
 from monai_staging.label.datastore import IMAGES, LABELS, StudyDatastore
+from monai_staging.label.letters import KEYS
 from monai_staging.label.names import check_name, check_tag
 from monai_staging.label.uploads import read_params, received, take_label
 from monai_staging.label.upstream import (
@@ -30,7 +31,10 @@ from monai_staging.label.upstream import (
 )
 from monai_staging.predict.study import open_study
 
-SET_BY_SERVER = {"infer": frozenset(("image", "study", "model")), "info": frozenset(("name", "path", "strategy", "ts"))}
+SET_BY_SERVER = {
+    "infer": frozenset(("image", "study", "model")),
+    "info": frozenset(("name", "path", "staging", "strategy", "ts")),
+}
 """Keys that parameters cannot set."""
 router = APIRouter()
 
@@ -84,8 +88,8 @@ def save_label(
     tag: str = "final",
     params: str = Form("{}"),
     label: UploadFile = File(...),
-) -> dict[str, str]:
-    """Saves a label. Answered with 200 only when it is on disk."""
+) -> dict[str, Any]:
+    """Saves a label. Answered with 200 only when it is on disk; with what is known of T, N and M by then."""
     app = app_instance()
     store: StudyDatastore = app.datastore()
     info = {**_allowed(params, "info"), "user": user.username}
@@ -93,7 +97,9 @@ def save_label(
     with received(label.file, label.filename, LABELS) as path:
         take_label(path, study, info)
         name = store.save_label(image, str(path), tag or "final", info)
-    return {"image": image, "label": name}
+    kept = store.get_label_info(image, tag or "final")
+    staging = {key: kept[key] for key in KEYS if key in kept}
+    return {"image": image, "label": name, **({"staging": staging} if staging else {})}
 
 
 @router.put("/datastore/")

@@ -18,6 +18,8 @@ from monai_staging.tnm.value import common_prefix
 
 STAGING = "staging"
 """Key of a study's info under which its letters are kept, by the tag of the label that they came with."""
+KEYS = (*LETTERS, "edition", "prefix")
+"""What is kept of them."""
 EDITION = "8"
 """Edition of letters that are entered without one, as of ``monai-staging stage``."""
 LONGEST = 200

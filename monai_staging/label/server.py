@@ -11,13 +11,16 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from monai_staging.cohort.dicom import SeriesRefused
 from monai_staging.errors import StagingError, UsageError
+from monai_staging.label.accounts import LOOPBACK, Accounts
 from monai_staging.label.endpoints import router
-from monai_staging.label.guard import Guard
+from monai_staging.label.guard import Application, Guard
+from monai_staging.label.login import Login, current_user, login_router
 from monai_staging.label.upstream import (
     MONAILabelError,
     MONAILabelException,
     batch_router,
     datastore_router,
+    get_current_user,
     info_router,
     settings,
 )
@@ -38,10 +41,9 @@ KEPT = frozenset(
 )
 """Requests of MONAI Label that are served as they are. Not among them: deleted studies, uploaded weights, sessions
 (their archives are unpacked wherever they say), logs, pathology, and proxies."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def build(host: str, limit_bytes: int) -> Guard:
+def build(host: str, limit_bytes: int, accounts: Accounts | None = None) -> Guard:
     """The whole application.
 
     Scripts of other web sites are answered only where ``MONAI_LABEL_CORS_ORIGINS`` names the site; upstream answers
@@ -51,9 +53,11 @@ def build(host: str, limit_bytes: int) -> Guard:
         host: that it is served on. On loopback only requests that say so are answered: a web site whose name leads to
             127.0.0.1 is not.
         limit_bytes: of a request's body.
+        accounts: those who may use it; ``None`` for everybody who reaches it.
     """
     app = FastAPI(title="monai-staging label", version=__version__, docs_url=None, redoc_url=None)
     app.include_router(router)
+    app.include_router(login_router(accounts))
     for upstream in (info_router, datastore_router, batch_router):
         app.include_router(_kept(upstream))
     app.add_exception_handler(StagingError, _told)
@@ -63,7 +67,11 @@ def build(host: str, limit_bytes: int) -> Guard:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
-    return Guard(app, limit_bytes)
+    guarded: Application = app
+    if accounts is not None:
+        app.dependency_overrides[get_current_user] = current_user
+        guarded = Login(app, accounts)
+    return Guard(guarded, limit_bytes)
 
 
 def _kept(upstream: Any) -> APIRouter:

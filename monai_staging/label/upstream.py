@@ -15,7 +15,7 @@ from monailabel.endpoints.batch_infer import run as run_batch
 from monailabel.endpoints.datastore import router as datastore_router
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.info import router as info_router
-from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.endpoints.user.auth import RBAC, User, get_current_user
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import (
@@ -50,6 +50,7 @@ __all__ = [
     "app_instance",
     "batch_router",
     "datastore_router",
+    "get_current_user",
     "info_router",
     "run_batch",
     "sample",

@@ -49,11 +49,12 @@ def phantom_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Running:
-    """A server that runs: its URL, process, and the folder of its studies."""
+    """A server that runs: its URL, process, the folder of its studies, and what it says on stderr."""
 
     url: str
     process: subprocess.Popen[str]
     studies: Path
+    log: Path
 
     def ask(self, method: str, path: str, **options: object) -> requests.Response:
         """One request, past every proxy."""
@@ -65,11 +66,11 @@ class Running:
 @pytest.fixture(scope="session")
 def start_server(
     monailabel: None, repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[Path], Running]]:
-    """``start_server(studies)``: the command as a process, ended with the session."""
+) -> Iterator[Callable[..., Running]]:
+    """``start_server(studies, *options)``: the command as a process, ended with the session."""
     running: list[Running] = []
 
-    def start(studies: Path) -> Running:
+    def start(studies: Path, *more: str) -> Running:
         log = tmp_path_factory.mktemp("server") / "log"
         command = [sys.executable, "-m", "monai_staging.cli", "label", "--studies", str(studies), "--port", "0"]
         options = ["--conf", "point", "1/8 fp/scan", "--upload-limit-mib", str(LIMIT_MIB)]
@@ -83,7 +84,12 @@ def start_server(
         }
         with open(log, "w") as errors:
             process = subprocess.Popen(
-                [*command, *options], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=repository, env=environment
+                [*command, *options, *more],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=repository,
+                env=environment,
             )
         watchdog = threading.Timer(UP_S, process.kill)
         watchdog.start()
@@ -91,7 +97,7 @@ def start_server(
         line = process.stdout.readline()
         watchdog.cancel()
         assert line.startswith("MONAI Label at http://127.0.0.1:"), f"{line}\n{log.read_text()[-3000:]}"
-        running.append(Running(line.split()[3].rstrip(":"), process, studies))
+        running.append(Running(line.split()[3].rstrip(":"), process, studies, log))
         return running[-1]
 
     yield start
@@ -109,7 +115,7 @@ def start_server(
 
 @pytest.fixture(scope="session")
 def server(
-    start_server: Callable[[Path], Running], phantom_studies: Path, tmp_path_factory: pytest.TempPathFactory
+    start_server: Callable[..., Running], phantom_studies: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Running:
     """One server for all tests of a session, with studies of its own."""
     studies = tmp_path_factory.mktemp("served") / "studies"
