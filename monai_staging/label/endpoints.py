@@ -11,13 +11,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Body, Depends, File, Form, HTTPException, UploadFile
+from fastapi import APIRouter, BackgroundTasks, Body, Depends, File, Form, HTTPException, Request, UploadFile
 
 from monai_staging.errors import UsageError
 from monai_staging.label.datastore import IMAGES, LABELS, StudyDatastore
 from monai_staging.label.letters import KEYS
 from monai_staging.label.names import check_name, check_tag
-from monai_staging.label.uploads import read_params, received, take_label
+from monai_staging.label.uploads import check_json, check_packed, read_params, received, take_label
 from monai_staging.label.upstream import (
     RBAC,
     BatchInferImageType,
@@ -36,7 +36,17 @@ SET_BY_SERVER = {
     "info": frozenset(("name", "path", "staging", "strategy", "ts")),
 }
 """Keys that parameters cannot set."""
-router = APIRouter()
+
+
+async def fields_once(request: Request) -> None:
+    """Refuses a form that has a field twice: which of the two is meant is not for us to guess."""
+    fields = [name for name, _ in (await request.form()).multi_items()]
+    repeated = next((name for name in fields if fields.count(name) > 1), None)
+    if repeated is not None:
+        raise UsageError(f"Form: each field once; found {repeated[:60]!r} {fields.count(repeated)} times.")
+
+
+router = APIRouter(dependencies=[Depends(fields_once)])
 
 Annotator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
 Administrator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))]
@@ -57,6 +67,8 @@ def infer(
     asked = _allowed(params, "infer")
     if (file is None) == (not image):
         raise UsageError("Infer: an image's name or a file is needed, one of the two.")
+    if asked.get("save_label") and settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR not in user.roles:
+        raise HTTPException(403, f'Role "{settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR}" is required to save a label')
     app = app_instance()
     task = app.task(model)
     if output is ResultType.dicom_seg:
@@ -67,6 +79,7 @@ def infer(
         result = app.infer({**asked, "model": model, "image": check_name(image, "Image")})
     else:
         with received(file.file, file.filename, IMAGES) as path:
+            check_packed(path)
             result = app.infer({**asked, "model": model, "image": path})
     return send_response(app.datastore(), result, output, background)
 
@@ -77,6 +90,7 @@ def next_sample(user: Reader, strategy: str, params: dict[str, Any] | None = Bod
     known = app_instance().info()["strategies"]
     if strategy not in known:
         raise HTTPException(404, f"Strategy: one of {', '.join(known)}; found {strategy[:60]!r}")
+    check_json(params)
     client = (params or {}).get("client_id")
     return sample(strategy, {"client_id": str(client)[:60]} if client else {}, user.username)
 
@@ -114,6 +128,7 @@ def add_image(
     store: StudyDatastore = app_instance().datastore()
     info = {**_allowed(params, "info"), "user": user.username}
     with received(file.file, file.filename, IMAGES) as path:
+        check_packed(path)
         open_study(path)
         name = image or Path(file.filename or "").name.lower().removesuffix(".gz").removesuffix(".nii")
         return {"image": store.add_image(name, str(path), info)}

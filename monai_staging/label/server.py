@@ -13,7 +13,7 @@ from monai_staging.cohort.dicom import SeriesRefused
 from monai_staging.errors import StagingError, UsageError
 from monai_staging.label.accounts import LOOPBACK, Accounts
 from monai_staging.label.endpoints import router
-from monai_staging.label.guard import Application, Guard
+from monai_staging.label.guard import Application, Guard, failure
 from monai_staging.label.login import Login, current_user, login_router
 from monai_staging.label.upstream import (
     MONAILabelError,
@@ -62,6 +62,7 @@ def build(host: str, limit_bytes: int, accounts: Accounts | None = None) -> Guar
         app.include_router(_kept(upstream))
     app.add_exception_handler(StagingError, _told)
     app.add_exception_handler(MONAILabelException, _told)
+    app.add_exception_handler(Exception, _failed)
     if settings.MONAI_LABEL_CORS_ORIGINS:
         origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS]
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
@@ -80,6 +81,11 @@ def _kept(upstream: Any) -> APIRouter:
         route for route in upstream.routes if any((method, route.path) in KEPT for method in route.methods or ())
     ]
     return kept
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    """What nobody foresaw. The traceback is for the log, which stays on this machine; a client is not told paths."""
+    return JSONResponse({"detail": failure(error)}, 500)
 
 
 async def _told(request: Request, error: Exception) -> JSONResponse:

@@ -105,6 +105,7 @@ def _read_nifti(path: Path) -> Image:
         EOFError,
         ValueError,
         KeyError,
+        OverflowError,
         zlib.error,
     )
     try:

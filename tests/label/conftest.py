@@ -56,10 +56,15 @@ class Running:
     studies: Path
     log: Path
 
+    def session(self) -> requests.Session:
+        """For several requests, past every proxy."""
+        session = requests.Session()
+        session.trust_env = False
+        return session
+
     def ask(self, method: str, path: str, **options: object) -> requests.Response:
         """One request, past every proxy."""
-        with requests.Session() as session:
-            session.trust_env = False
+        with self.session() as session:
             return session.request(method, self.url + path, timeout=300, **options)  # type: ignore[arg-type]
 
 
