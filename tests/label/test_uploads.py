@@ -60,7 +60,7 @@ def test_a_packed_file_ends_with_its_last_voxel(tmp_path: Path) -> None:
     changed[-6] ^= 1
     for damaged, found in (
         (content[:-1], r"^sent\.nii\.gz: (not read as NIfTI|its content is not what was packed)"),
-        (bytes(changed), "not what was packed"),
+        (bytes(changed), r"not read as NIfTI|not what was packed"),
         (content + gzip.compress(bytes(1 << 20)), "found more"),
         (gzip.compress(gzip.decompress(content)[:-1]), "found an earlier end"),
     ):
