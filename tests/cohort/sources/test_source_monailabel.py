@@ -15,6 +15,8 @@ from monai_staging.cli.main import main
 from monai_staging.cohort import Case, load_cohort
 from monai_staging.cohort.audit import audit_cohort
 from monai_staging.cohort.ingest import IngestOptions, ingest
+from monai_staging.cohort.nodules import load_nodules
+from monai_staging.cohort.nodules.split import NoduleSplit, split_nodules
 from monai_staging.cohort.sources import make_plan
 from monai_staging.cohort.sources.base import SourceOptions
 from monai_staging.cohort.splits import SplitOptions
@@ -256,6 +258,20 @@ def test_a_folder_that_was_never_served_is_refused(raw: Path) -> None:
     raw.mkdir()
     with pytest.raises(DataError, match=r"datastore_v2\.json: no such file; `monai-staging label"):
         make_plan("monailabel", raw, SourceOptions())
+
+
+def test_outlines_alone_are_enough_to_learn_outlines_from(store: Store, tmp_path: Path) -> None:
+    for number in range(1, 4):
+        store.study(f"scan-{number}", chest(number))
+        store.label(f"scan-{number}", labels(primary=(PLACE, SPECK), node=NODE))
+    ingest("monailabel", store.root, tmp_path / "out", ONE)
+    nodules = load_nodules(tmp_path / "out", outlined=True)
+    assert len(nodules) == 6 and nodules.labelled == []
+    assert sorted(int(nodules.read(index).outlines.sum()) for index in range(6)) == [2, 2, 2, 48, 48, 48]
+    parts = split_nodules(nodules, NoduleSplit(folds=3), unlabelled=True)
+    assert {part: len(own) for part, own in parts.items()} == {"training": 4, "validation": 0, "test": 2}
+    with pytest.raises(DataError, match="rated for malignancy is needed; found none"):
+        load_nodules(tmp_path / "out")
 
 
 def test_other_sources_know_no_unlabelled_studies(raw: Path) -> None:
