@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy_atomic(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Copies a file to ``path``, atomically; when this returns, it is there after a power cut too."""
+    with atomic_path(path) as temporary:
+        shutil.copyfile(source, temporary)
+    sync_folder(Path(path).parent)
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Synchronises a folder to disk: a rename is there when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:

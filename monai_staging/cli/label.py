@@ -47,6 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--upload-limit-mib", type=int, default=2048, metavar="MIB", help="largest request taken (default: 2048)"
     )
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="who may log in: a line NAME TOKEN [reader|annotator|admin] for everybody, readable by its owner alone "
+        "(default: the lines in MONAI_STAGING_LABEL_TOKENS; without either nobody has to log in)",
+    )
+    parser.add_argument(
+        "--no-login", action="store_true", help="nobody has to log in, even where --host is reached by other machines"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,5 +72,7 @@ def run(args: argparse.Namespace) -> int:
             models=tuple(args.models),
             conf=dict(args.conf),
             upload_limit_mib=args.upload_limit_mib,
+            token_file=args.token_file,
+            no_login=args.no_login,
         )
     )

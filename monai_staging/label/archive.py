@@ -24,9 +24,10 @@ from monai_staging.dicomweb.qido import RemoteObject
 from monai_staging.errors import UsageError
 from monai_staging.files import atomic_path, write_text_atomic
 from monai_staging.label.archive_index import ArchivedLabel, ArchiveIndex
-from monai_staging.label.datastore import CONVERTED, LABELS, StudyDatastore
+from monai_staging.label.datastore import CONVERTED, FINAL, LABELS, StudyDatastore
 from monai_staging.label.kinds import write_labels
 from monai_staging.label.labels_dicom import read_label_map, sources_of, write_label
+from monai_staging.label.letters import KEYS, letters_after
 from monai_staging.label.names import check_tag, ending_of, text_of
 from monai_staging.label.upstream import DataModel, ImageLabelModel, ImageNotFoundException, LabelNotFoundException
 from monai_staging.outputs.annotation import Annotation, read_annotation
@@ -153,12 +154,21 @@ class ArchiveDatastore(StudyDatastore):
             raise UsageError(f"Tag: {STUDY} is kept for what is known of a study; take another.")
         boxes = ending_of(path.name, LABELS) == ".json"
         markups = json.dumps(json.loads(path.read_text(encoding="utf-8"))) if boxes else ""
-        self._store(image_id, None if boxes else path, _annotation(tag, label_info, markups=markups))
+        self._item(image_id)
+        known = self._index.known.get(image_id, {})
+        before = known.get(tag) or (known.get(STUDY) if tag == FINAL else None)
+        letters = letters_after(label_info, {} if before is None else before.info)
+        annotation = _annotation(tag, {**label_info, **letters}, markups=markups)
+        self._store(image_id, None if boxes else path, annotation)
         return image_id
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Withdraws a label: a newer report says that it counts no more. Its objects stay in the archive."""
         label = self._archived(label_id, label_tag)
+        letters = {key: label.info[key] for key in KEYS if key in label.info}
+        if letters and label.tag == FINAL:
+            # They are of the study, and stay.
+            self.update_image_info(label_id, {**letters, "user": label.info.get("user", "")})
         self._store(label_id, None, _annotation(label.tag, label.info, withdrawn=True))
 
     def update_image_info(self, image_id: str, info: Mapping[str, Any]) -> None:
@@ -166,15 +176,19 @@ class ArchiveDatastore(StudyDatastore):
         entered = {name: value for name, value in info.items() if name != "strategy"}
         if entered:
             self._item(image_id)
-            before = self._index.known.get(image_id, {}).get(STUDY)
-            self._store(image_id, None, _annotation(STUDY, {**({} if before is None else before.info), **entered}))
+            own = self._index.known.get(image_id, {}).get(STUDY)
+            before = {} if own is None else own.info
+            letters = letters_after(entered, before)
+            self._store(image_id, None, _annotation(STUDY, {**before, **entered, **letters}))
         if "strategy" in info:
             super().update_image_info(image_id, {"strategy": info["strategy"]})
 
     def update_label_info(self, label_id: str, label_tag: str, info: Mapping[str, Any]) -> None:
         """Adds to what is known of a label: it is saved again with that."""
         label = self._archived(label_id, label_tag)
-        self.save_label(label_id, self.get_label_uri(label_id, label_tag), label.tag, {**label.info, **info})
+        # Letters that were entered before are taken over where they still mean the same.
+        others = {key: own for key, own in label.info.items() if key not in KEYS}
+        self.save_label(label_id, self.get_label_uri(label_id, label_tag), label.tag, {**others, **info})
 
     def add_image(self, image_id: str, image_filename: str, image_info: Mapping[str, Any]) -> NoReturn:
         """Refused: studies reach an archive as DICOM."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -20,8 +19,9 @@ from filelock import FileLock
 
 from monai_staging.cohort.volume import write_volume
 from monai_staging.errors import DataError, UsageError
-from monai_staging.files import atomic_path, write_text_atomic
+from monai_staging.files import copy_atomic, sync_folder, write_text_atomic
 from monai_staging.label.folders import holds_dicom
+from monai_staging.label.letters import KEYS, keep_letters
 from monai_staging.label.names import check_name, check_tag, ending_of, text_of
 from monai_staging.label.upstream import (
     DataModel,
@@ -37,6 +37,8 @@ IMAGES = (".nii.gz", ".nii")
 """Endings of studies that are one file; a study that is a folder of DICOM files has none."""
 LABELS = (*IMAGES, ".json")
 """Endings of labels: label maps, and boxes as markups."""
+FINAL = "final"
+"""Tag of the labels that annotators have finished, and of what is entered for a study without a label."""
 CONVERTED = ".converted"
 """Folder within the studies' of DICOM series as NIfTI, for viewers; derived, and may be deleted at any time."""
 
@@ -124,7 +126,7 @@ class StudyDatastore(LocalDatastore):
             if image_id in self._datastore.objects:
                 raise UsageError(f"Image {image_id}: there is one of this name already; it is not overwritten.")
             name = image_id + ending
-            _put(Path(image_filename), Path(self._datastore.image_path(), name))
+            copy_atomic(Path(image_filename), Path(self._datastore.image_path(), name))
             info = {**image_info, "ts": int(time.time()), "name": name}
             self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=ending))
             self._update_datastore_file()
@@ -141,22 +143,26 @@ class StudyDatastore(LocalDatastore):
             image_id: of its study.
             label_filename: a file with one of the endings of :data:`LABELS`; it is copied.
             label_tag: ``final`` for an annotator's, ``original`` for a network's, or any other name.
-            label_info: kept with it.
+            label_info: kept with it; T, N and M in it with the study too, so that they outlive the label, see
+                :mod:`monai_staging.label.letters`.
 
         Returns:
             The label's name, which is its study's.
 
         Raises:
             ImageNotFoundException: there is no such study.
-            UsageError: the tag or the ending is none.
+            UsageError: the tag or the ending is none, or a letter is wrong.
         """
         tag, ending = check_tag(text_of(label_tag)), ending_of(label_filename, LABELS)
         with self._locked():
-            labels = self._item(image_id).labels
+            item = self._item(image_id)
+            labels, study = item.labels, dict(item.image.info)
+            letters = keep_letters(study, tag, label_info)
             folder = Path(self._datastore.label_path(tag))
-            _put(Path(label_filename), folder / (image_id + ending))
+            copy_atomic(Path(label_filename), folder / (image_id + ending))
             before = labels.get(tag)
-            info = {**label_info, "ts": int(time.time()), "name": image_id + ending}
+            info = {**label_info, **letters, "ts": int(time.time()), "name": image_id + ending}
+            item.image.info = study
             labels[tag] = DataModel(info=info, ext=ending)
             self._update_datastore_file()
             if before is not None and before.ext != ending:
@@ -174,13 +180,20 @@ class StudyDatastore(LocalDatastore):
     def update_image_info(self, image_id: str, info: Mapping[str, Any]) -> None:
         """Adds to what is known of a study; see upstream."""
         with self._locked():
-            self._item(image_id).image.info.update(info)
+            item = self._item(image_id)
+            study = dict(item.image.info)
+            keep_letters(study, FINAL, info)
+            item.image.info = {**study, **{key: own for key, own in info.items() if key not in KEYS}}
             self._update_datastore_file()
 
     def update_label_info(self, label_id: str, label_tag: str, info: Mapping[str, Any]) -> None:
         """Adds to what is known of a label; see upstream."""
         with self._locked():
-            self._label(label_id, label_tag).info.update(info)
+            item, label = self._item(label_id), self._label(label_id, label_tag)
+            study = dict(item.image.info)
+            letters = keep_letters(study, text_of(label_tag), info)
+            item.image.info = study
+            label.info.update({**info, **letters})
             self._update_datastore_file()
 
     def list_images(self) -> list[str]:
@@ -260,7 +273,7 @@ class StudyDatastore(LocalDatastore):
         with self._threads, self._processes:
             path = Path(self._datastore_config_path)
             write_text_atomic(path, self._datastore.model_dump_json(exclude={"base_path"}, indent=2))
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             found = path.stat()
             self._read = (found.st_ino, found.st_mtime_ns)
 
@@ -278,19 +291,3 @@ class StudyDatastore(LocalDatastore):
             if name.endswith(IMAGES if images else LABELS)
             or (images and name != self._datastore.labels_dir and (name in known or holds_dicom(Path(path, name))))
         }
-
-
-def _put(source: Path, target: Path) -> None:
-    """Copies a file into the place of another, whole or not at all, and synchronises it to disk."""
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is on disk when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

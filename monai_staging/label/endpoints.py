@@ -13,16 +13,17 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Body, Depends, File, Form, HTTPException, UploadFile
+from fastapi import APIRouter, BackgroundTasks, Body, Depends, File, Form, HTTPException, Request, UploadFile
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
 from monai_staging.errors import UsageError
 from monai_staging.label.datastore import IMAGES, LABELS, StudyDatastore
 from monai_staging.label.labels_dicom import write_label_seg
+from monai_staging.label.letters import KEYS
 from monai_staging.label.names import check_name, check_tag
 from monai_staging.label.nrrd_files import ENDING, as_nrrd
-from monai_staging.label.uploads import read_params, received, take_label
+from monai_staging.label.uploads import check_json, check_packed, read_params, received, take_label
 from monai_staging.label.upstream import (
     RBAC,
     BatchInferImageType,
@@ -36,9 +37,22 @@ from monai_staging.label.upstream import (
 )
 from monai_staging.predict.study import open_study
 
-SET_BY_SERVER = {"infer": frozenset(("image", "study", "model")), "info": frozenset(("name", "path", "strategy", "ts"))}
+SET_BY_SERVER = {
+    "infer": frozenset(("image", "study", "model")),
+    "info": frozenset(("name", "path", "staging", "strategy", "ts")),
+}
 """Keys that parameters cannot set."""
-router = APIRouter()
+
+
+async def fields_once(request: Request) -> None:
+    """Refuses a form that has a field twice: which of the two is meant is not for us to guess."""
+    fields = [name for name, _ in (await request.form()).multi_items()]
+    repeated = next((name for name in fields if fields.count(name) > 1), None)
+    if repeated is not None:
+        raise UsageError(f"Form: each field once; found {repeated[:60]!r} {fields.count(repeated)} times.")
+
+
+router = APIRouter(dependencies=[Depends(fields_once)])
 
 Annotator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
 Administrator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))]
@@ -59,6 +73,8 @@ def infer(
     asked = _allowed(params, "infer")
     if (file is None) == (not image):
         raise UsageError("Infer: an image's name or a file is needed, one of the two.")
+    if asked.get("save_label") and settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR not in user.roles:
+        raise HTTPException(403, f'Role "{settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR}" is required to save a label')
     app = app_instance()
     task = app.task(model)
     if output is ResultType.dicom_seg:
@@ -69,6 +85,7 @@ def infer(
         result = app.infer({**asked, "model": model, "image": check_name(image, "Image")})
     else:
         with received(file.file, file.filename, IMAGES) as path:
+            check_packed(path)
             result = app.infer({**asked, "model": model, "image": path})
     if task.mask and asked.get("result_extension") == ENDING:
         result["file"] = str(as_nrrd(Path(result["file"])))
@@ -101,6 +118,7 @@ def next_sample(user: Reader, strategy: str, params: dict[str, Any] | None = Bod
     known = app_instance().info()["strategies"]
     if strategy not in known:
         raise HTTPException(404, f"Strategy: one of {', '.join(known)}; found {strategy[:60]!r}")
+    check_json(params)
     client = (params or {}).get("client_id")
     return sample(strategy, {"client_id": str(client)[:60]} if client else {}, user.username)
 
@@ -112,8 +130,8 @@ def save_label(
     tag: str = "final",
     params: str = Form("{}"),
     label: UploadFile = File(...),
-) -> dict[str, str]:
-    """Saves a label. Answered with 200 only when it is on disk."""
+) -> dict[str, Any]:
+    """Saves a label. Answered with 200 only when it is on disk; with what is known of T, N and M by then."""
     app = app_instance()
     store: StudyDatastore = app.datastore()
     info = {**_allowed(params, "info"), "user": user.username}
@@ -121,7 +139,9 @@ def save_label(
     with received(label.file, label.filename, LABELS) as path:
         take_label(path, study, info)
         name = store.save_label(image, str(path), tag or "final", info)
-    return {"image": image, "label": name}
+    kept = store.get_label_info(image, tag or "final")
+    staging = {key: kept[key] for key in KEYS if key in kept}
+    return {"image": image, "label": name, **({"staging": staging} if staging else {})}
 
 
 @router.delete("/datastore/label")
@@ -143,6 +163,7 @@ def add_image(
     store: StudyDatastore = app_instance().datastore()
     info = {**_allowed(params, "info"), "user": user.username}
     with received(file.file, file.filename, IMAGES) as path:
+        check_packed(path)
         open_study(path)
         name = image or Path(file.filename or "").name.lower().removesuffix(".gz").removesuffix(".nii")
         return {"image": store.add_image(name, str(path), info)}

@@ -48,9 +48,9 @@ class Guard:
         except UsageError as error:
             await answer.fail(400, str(error))
         except Exception as error:
-            # The traceback is for the log, which stays on this machine; a client is not told paths.
+            # FastAPI has answered already, where it was FastAPI's.
             logger.exception("a request failed")
-            await answer.fail(500, f"The server failed ({type(error).__name__}); its log says more.")
+            await answer.fail(500, failure(error))
 
 
 def check_request(path: str, query: bytes) -> None:
@@ -65,11 +65,19 @@ def check_request(path: str, query: bytes) -> None:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
     except ValueError:
         raise UsageError("Query: it must be percent-encoded UTF-8.") from None
+    named = [key for key, _ in pairs if key in NAMES or key == "tag"]
+    if len(set(named)) < len(named):
+        raise UsageError(f"Query: each name once; found {max(named, key=named.count)} {len(named)} times.")
     for key, value in pairs:
         if key in NAMES and value:
             check_name(value, NAMES[key])
         elif key == "tag" and value:
             check_tag(value)
+
+
+def failure(error: Exception) -> str:
+    """What a client is told of an error that nobody foresaw."""
+    return f"The server failed ({type(error).__name__}); its log says more."
 
 
 class _TooLarge(Exception):

@@ -14,8 +14,9 @@ from monai_staging.cohort.dicom.objects import make_uid
 from monai_staging.cohort.lesions import Part, components, paint
 from monai_staging.cohort.masks import union_from_seg
 from monai_staging.cohort.volume import Volume
-from monai_staging.errors import DataError, UsageError
+from monai_staging.errors import DataError
 from monai_staging.label.kinds import KINDS
+from monai_staging.label.letters import EDITION, letters_after
 from monai_staging.measure.images import read_image
 from monai_staging.measure.lesion import measure_lesion
 from monai_staging.outputs.annotation import Annotation
@@ -26,7 +27,7 @@ from monai_staging.outputs.findings import Algorithm, Category, Findings, Lesion
 from monai_staging.predict.combine import moved_to, on_scan
 from monai_staging.predict.study import Study
 from monai_staging.tnm import TNM
-from monai_staging.tnm.parse import CodeStatus, parse_code
+from monai_staging.tnm.categories import LETTERS
 from monai_staging.version import __version__
 
 MOST = 500
@@ -99,17 +100,10 @@ def entered_stage(parameters: Mapping[str, Any]) -> StagingFinding:
     Raises:
         UsageError: a letter, the edition or the prefix is none.
     """
-    letters = {letter: parameters.get(letter) for letter in "tnm"}
-    edition, prefix = parameters.get("edition", "8"), parameters.get("prefix")
-    for name, value in (*letters.items(), ("edition", edition), ("prefix", prefix)):
-        if value is not None and not isinstance(value, str):
-            raise UsageError(f"params: {name} is a text, as T2a or 8; found {str(value)[:60]!r}.")
-    for letter, value in letters.items():
-        if value and parse_code(letter, value, edition).status is CodeStatus.STRAY:
-            # Taken for unknown elsewhere; what somebody enters here and now can be entered again.
-            raise UsageError(f"params: {letter} is a category of the {edition}th edition; found {value[:60]!r}.")
-    tnm = TNM.parse(letters["t"], letters["n"], letters["m"], edition, prefix)
-    entered = [letter.upper() for letter, value in letters.items() if value]
+    known = letters_after(parameters, {})
+    t, n, m = ("|".join(known.get(letter, ())) for letter in LETTERS)
+    tnm = TNM.parse(t, n, m, known.get("edition", EDITION), known.get("prefix"))
+    entered = [letter.upper() for letter in LETTERS if letter in known]
     reason = f"{', '.join(entered)} as entered by the annotator" if entered else "no T, N or M was entered"
     return StagingFinding(tnm, tnm.groups, reasons=(reason,))
 

@@ -17,6 +17,7 @@ from monai_staging.dicomweb import Archive, find_archived
 from monai_staging.dicomweb.address import PASSWORD, USER
 from monai_staging.errors import DataError, UsageError
 from monai_staging.files import cache_folder
+from monai_staging.label.accounts import LOOPBACK, VARIABLE, Accounts, read_accounts
 from monai_staging.label.compat import python_path
 from monai_staging.label.phantoms import ensure_phantoms
 
@@ -36,12 +37,16 @@ class Asked:
     models: tuple[str, ...] = ()
     conf: Mapping[str, str] = field(default_factory=dict)
     upload_limit_mib: int = 2048
+    token_file: Path | None = None
+    no_login: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise UsageError(f"--port is 0 to 65535; found {self.port}")
         if self.upload_limit_mib < 1:
             raise UsageError(f"--upload-limit-mib is at least 1; found {self.upload_limit_mib}")
+        if self.no_login and self.token_file is not None:
+            raise UsageError("--no-login and --token-file contradict each other; give one of them")
 
 
 def serve(asked: Asked) -> int:
@@ -52,26 +57,28 @@ def serve(asked: Asked) -> int:
 
     Raises:
         DataError: MONAI Label is not installed, the port is taken, or the studies' index is damaged.
-        UsageError: a model or a setting is not known, or the studies are neither a folder nor an archive.
+        UsageError: a model or a setting is not known, the studies are neither a folder nor an archive, or other
+            machines would reach a server without login that was not asked to be one.
     """
     if importlib.util.find_spec("monailabel") is None:
         raise DataError(
             f"MONAI Label is not installed; `make label` does it, or: pip install --no-deps -r {REQUIREMENTS}"
         )
+    accounts = known_accounts(asked)
     studies = find_studies(asked.studies)
     if asked.work is not None and not isinstance(studies, Archive):
         raise UsageError(f"--work is of an archive; what is derived of the folder {studies} is kept in it.")
     listening = _listen(asked.host, asked.port)
     host, port = asked.host, int(listening.getsockname()[1])
-    os.environ.update(environment(asked, studies, port))
+    os.environ.update(environment(asked, studies, port, accounts))
 
     # From here on MONAI Label is imported, which reads the environment once.
     import uvicorn
 
-    from monai_staging.label.server import LOOPBACK, build
+    from monai_staging.label.server import build
     from monai_staging.label.upstream import app_instance
 
-    application = build(host, asked.upload_limit_mib << 20)
+    application = build(host, asked.upload_limit_mib << 20, accounts)
     app = app_instance()
     app.server_mode(True)
     app.load()
@@ -87,7 +94,7 @@ def serve(asked: Asked) -> int:
             told = f"{served} {'study' if served == 1 else 'studies'}"
             print(f"MONAI Label at http://{name}:{port}: {told}, models {', '.join(app.info()['models'])}", flush=True)
 
-    if host not in LOOPBACK:
+    if host not in LOOPBACK and accounts is None:
         print(f"Whoever reaches {host}:{port} can read the studies and save labels.", file=sys.stderr)
     # It stops on an interrupt, and then hands it on: to be stopped is how this command ends.
     with contextlib.suppress(KeyboardInterrupt):
@@ -115,7 +122,25 @@ def find_studies(asked: str | None) -> Path | Archive:
     return folder.resolve()
 
 
-def environment(asked: Asked, studies: Path | Archive, port: int) -> dict[str, str]:
+def known_accounts(asked: Asked) -> Accounts | None:
+    """Those who may log in; ``None`` where nobody has to.
+
+    Raises:
+        UsageError: other machines reach the server, and nothing says who may use it.
+        DataError: see :func:`monai_staging.label.accounts.read_accounts`.
+    """
+    accounts = None if asked.no_login else read_accounts(asked.token_file, os.environ)
+    # No process that is started from here needs them.
+    os.environ.pop(VARIABLE, None)
+    if accounts is None and asked.host not in LOOPBACK and not asked.no_login:
+        raise UsageError(
+            f"--host {asked.host} can be reached from other machines: --token-file FILE says who may log in; "
+            "--no-login lets everybody read the studies and save labels"
+        )
+    return accounts
+
+
+def environment(asked: Asked, studies: Path | Archive, port: int, accounts: Accounts | None = None) -> dict[str, str]:
     """What MONAI Label reads its settings from, here and in the processes it starts."""
     conf = {**asked.conf, "models": ",".join(asked.models)}
     identity = {}
@@ -125,7 +150,11 @@ def environment(asked: Asked, studies: Path | Archive, port: int) -> dict[str, s
         if studies.credentials is not None and studies.credentials.user:
             # Those of the URL, which is shown to clients without them.
             identity = {USER: studies.credentials.user, PASSWORD: studies.credentials.password}
-    return identity | {
+    # With it MONAI Label looks at roles; who somebody is it asks us.
+    login = {} if accounts is None else {"MONAI_LABEL_AUTH_ENABLE": "true"}
+    return {
+        **identity,
+        **login,
         "MONAI_LABEL_APP_DIR": str(APP),
         "MONAI_LABEL_STUDIES": str(studies),
         "MONAI_LABEL_APP_CONF": json.dumps(conf),

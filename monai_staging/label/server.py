@@ -12,14 +12,17 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from monai_staging.cohort.dicom import SeriesRefused
 from monai_staging.dicomweb import Archive, Unavailable
 from monai_staging.errors import StagingError, UsageError
+from monai_staging.label.accounts import LOOPBACK, Accounts
 from monai_staging.label.endpoints import router
-from monai_staging.label.guard import Guard
+from monai_staging.label.guard import Application, Guard, failure
+from monai_staging.label.login import Login, current_user, login_router
 from monai_staging.label.ohif import ohif_router
 from monai_staging.label.reading import router as reading
 from monai_staging.label.upstream import (
     MONAILabelError,
     MONAILabelException,
     batch_router,
+    get_current_user,
     settings,
 )
 from monai_staging.version import __version__
@@ -32,10 +35,9 @@ KEPT = frozenset(
 )
 """Requests of MONAI Label that are served as they are. Not among them: deleted studies, uploaded weights, sessions
 (their archives are unpacked wherever they say), logs, pathology, and proxies that lead anywhere."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def build(host: str, limit_bytes: int) -> Guard:
+def build(host: str, limit_bytes: int, accounts: Accounts | None = None) -> Guard:
     """The whole application.
 
     Scripts of other web sites are answered only where ``MONAI_LABEL_CORS_ORIGINS`` names the site; upstream answers
@@ -45,22 +47,29 @@ def build(host: str, limit_bytes: int) -> Guard:
         host: that it is served on. On loopback only requests that say so are answered: a web site whose name leads to
             127.0.0.1 is not.
         limit_bytes: of a request's body.
+        accounts: those who may use it; ``None`` for everybody who reaches it.
     """
     app = FastAPI(title="monai-staging label", version=__version__, docs_url=None, redoc_url=None)
     app.include_router(router)
     app.include_router(reading)
+    app.include_router(login_router(accounts))
     app.include_router(_kept(batch_router))
     archive = Archive.parse(settings.MONAI_LABEL_STUDIES)
     if archive is not None:
         app.include_router(ohif_router(archive))
     app.add_exception_handler(StagingError, _told)
     app.add_exception_handler(MONAILabelException, _told)
+    app.add_exception_handler(Exception, _failed)
     if settings.MONAI_LABEL_CORS_ORIGINS:
         origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS]
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
-    return Guard(app, limit_bytes)
+    guarded: Application = app
+    if accounts is not None:
+        app.dependency_overrides[get_current_user] = current_user
+        guarded = Login(app, accounts)
+    return Guard(guarded, limit_bytes)
 
 
 def _kept(upstream: Any) -> APIRouter:
@@ -69,6 +78,11 @@ def _kept(upstream: Any) -> APIRouter:
         route for route in upstream.routes if any((method, route.path) in KEPT for method in route.methods or ())
     ]
     return kept
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    """What nobody foresaw. The traceback is for the log, which stays on this machine; a client is not told paths."""
+    return JSONResponse({"detail": failure(error)}, 500)
 
 
 async def _told(request: Request, error: Exception) -> JSONResponse:

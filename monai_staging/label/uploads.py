@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
+import math
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +18,13 @@ import numpy.typing as npt
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.label.kinds import KINDS, write_labels
+from monai_staging.label.markups import read_roi
 from monai_staging.measure.images import check_same_grid, read_image
+
+LARGEST_PARAMS = 1 << 18
+"""Characters of a request's parameters: they are kept in the index, which is written as a whole."""
+DEEPEST = 16
+"""Lists and objects within each other in parameters."""
 
 
 @contextlib.contextmanager
@@ -36,19 +45,67 @@ def received(file: BinaryIO, filename: str | None, endings: tuple[str, ...]) -> 
         yield path
 
 
+def check_packed(path: Path) -> None:
+    """Whether a ``.nii.gz`` is whole; of other files nothing.
+
+    Readers go no further than the last voxel. Only at its end does gzip say whether the voxels are what was written,
+    and a file that goes on after them unpacks to as much as its sender likes.
+
+    Raises:
+        DataError: it ends too early or too late, or its content is not what was packed.
+    """
+    if not path.name.endswith(".gz"):
+        return
+    read_image(path)
+    import nibabel
+
+    loaded: Any = nibabel.load(path)
+    left = int(loaded.dataobj.offset) + math.prod(map(int, loaded.shape)) * loaded.get_data_dtype().itemsize
+    try:
+        with gzip.open(path) as file:
+            while left > 0 and (content := file.read(min(left, 1 << 20))):
+                left -= len(content)
+            more = file.read(1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path.name}: its content is not what was packed ({error}).") from None
+    if left or more:
+        raise DataError(f"{path.name}: it must end with its last voxel; found {'an earlier end' if left else 'more'}.")
+
+
 def read_params(text: str) -> dict[str, Any]:
     """The parameters of a request.
 
     Raises:
-        UsageError: they are no JSON object.
+        UsageError: they are no JSON object, or one that could not be kept and given back.
     """
+    if len(text) > LARGEST_PARAMS:
+        raise UsageError(f"params: at most {LARGEST_PARAMS} characters are taken; found {len(text)}.")
     try:
         params = json.loads(text or "{}")
     except (ValueError, RecursionError):
         params = None
     if not isinstance(params, dict):
         raise UsageError(f"params: a JSON object is needed; found {text[:60]!r}.")
+    check_json(params)
     return params
+
+
+def check_json(value: Any, depth: int = 0) -> None:
+    """Whether parsed JSON can be written again: Python reads more than JSON has.
+
+    Raises:
+        UsageError: it has a number that is none (``NaN``, 1e999), half a character, or too many levels.
+    """
+    if depth > DEEPEST:
+        raise UsageError(f"params: at most {DEEPEST} levels of lists and objects are taken; found more.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"params: a number is finite; found {value}.")
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        raise UsageError("params: a text is of whole characters; found half of a surrogate pair.")
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    for own in value if isinstance(value, list) else ():
+        check_json(own, depth + 1)
 
 
 def take_label(path: Path, study: Path, params: Mapping[str, Any]) -> None:
@@ -72,7 +129,13 @@ def take_label(path: Path, study: Path, params: Mapping[str, Any]) -> None:
             markups = None
         if not isinstance(markups, list):
             raise DataError("Label: a JSON file has a list of markups; found none.")
+        for node in markups:
+            if not isinstance(node, dict):
+                raise DataError(f"Label: a markup is an object; found {str(node)[:60]!r}.")
+            if node.get("type") == "ROI":
+                read_roi(node)
         return
+    check_packed(path)
     label = read_image(path)
     check_same_grid(read_image(study), label)
     values = label.read(label.whole)

@@ -15,7 +15,7 @@ from monailabel.endpoints.batch_infer import run as run_batch
 from monailabel.endpoints.datastore import ResultType as DatastoreOutput
 from monailabel.endpoints.datastore import datastore, download_image, download_label
 from monailabel.endpoints.infer import ResultType, send_response
-from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.endpoints.user.auth import RBAC, User, get_current_user
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import (
@@ -53,6 +53,7 @@ __all__ = [
     "datastore",
     "download_image",
     "download_label",
+    "get_current_user",
     "run_batch",
     "sample",
     "send_response",

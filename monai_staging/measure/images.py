@@ -95,7 +95,8 @@ def _read_nifti(path: Path) -> Image:
     import nibabel
 
     def refuse(found: str) -> DataError:
-        return DataError(f"{path.name}: {found}.")
+        # Whoever sent the file need not know where it lies.
+        return DataError(f"{path.name}: {found.replace(str(path), path.name)}.")
 
     # What nibabel, gzip and NumPy raise of a damaged file; all of it means the same here.
     damage = (
@@ -105,6 +106,7 @@ def _read_nifti(path: Path) -> Image:
         EOFError,
         ValueError,
         KeyError,
+        OverflowError,
         zlib.error,
     )
     try:

@@ -46,11 +46,11 @@ class SegmentationData:
     ) -> None:
         if margin < 0:
             raise UsageError(f"SegmentationData: a margin of 0 slices or more is needed, found {margin}")
-        self.nodules = load_nodules(dataset_dir)
+        self.nodules = load_nodules(dataset_dir, outlined=True)
         self.patches = patches
         self.margin = margin
         chosen = range(len(self.nodules))[:limit]
-        parts = split_nodules(self.nodules, split) if split else {"test": np.arange(len(self.nodules))}
+        parts = split_nodules(self.nodules, split, unlabelled=True) if split else {"test": np.arange(len(self.nodules))}
         used = sorted(int(index) for indices in parts.values() for index in indices if index in chosen)
         self.arrays, self._outlined = self._cut(used)
         self.parts = {

@@ -60,10 +60,15 @@ class Running:
     studies: Path
     log: Path
 
+    def session(self) -> requests.Session:
+        """For several requests, past every proxy."""
+        session = requests.Session()
+        session.trust_env = False
+        return session
+
     def ask(self, method: str, path: str, **options: object) -> requests.Response:
         """One request, past every proxy."""
-        with requests.Session() as session:
-            session.trust_env = False
+        with self.session() as session:
             return session.request(method, self.url + path, timeout=300, **options)  # type: ignore[arg-type]
 
 
@@ -71,13 +76,13 @@ class Running:
 def start_server(
     monailabel: None, repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Running]]:
-    """``start_server(studies)``: the command as a process, ended with the session.
+    """``start_server(studies, *options)``: the command as a process, ended with the session.
 
     ``start_server(work, archive=URL)`` serves an archive.
     """
     running: list[Running] = []
 
-    def start(studies: Path, archive: str | None = None) -> Running:
+    def start(studies: Path, *more: str, archive: str | None = None) -> Running:
         log = tmp_path_factory.mktemp("server") / "log"
         command = [
             sys.executable,
@@ -101,7 +106,12 @@ def start_server(
         }
         with open(log, "w") as errors:
             process = subprocess.Popen(
-                [*command, *options], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=repository, env=environment
+                [*command, *options, *more],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=repository,
+                env=environment,
             )
         watchdog = threading.Timer(UP_S, process.kill)
         watchdog.start()
@@ -127,7 +137,7 @@ def start_server(
 
 @pytest.fixture(scope="session")
 def server(
-    start_server: Callable[[Path], Running], phantom_studies: Path, tmp_path_factory: pytest.TempPathFactory
+    start_server: Callable[..., Running], phantom_studies: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Running:
     """One server for all tests of a session, with studies of its own."""
     studies = tmp_path_factory.mktemp("served") / "studies"

@@ -201,13 +201,17 @@ def test_a_label_is_corrected_and_withdrawn(served: Served, image: Path, tmp_pat
     served.server.ask("PUT", "/datastore/label/info", params=target, data={"info": '{"n": "N2"}'}).raise_for_status()
     assert served.server.ask("GET", "/info/").json()["datastore"]["completed"] == 1
     objects = in_archive(served, name, "final")
-    assert (objects["info"]["t"], objects["info"]["n"]) == ("T1b", "N2")
+    assert (objects["info"]["t"], objects["info"]["n"]) == (["T1b"], ["N2"])
     assert read_sr(objects["SR"]).staging.tnm.n == {"N2"}
     np.testing.assert_array_equal(given_label(served, name, "final", tmp_path / "back.nii.gz"), labels)
+    # Saved again without them, they stay; withdrawn, they are the study's.
+    answer = save(served, name, tmp_path / "sent.nii.gz", "final", m="M0|M1a")
+    assert answer.json()["staging"] == {"t": ["T1b"], "n": ["N2"], "m": ["M0", "M1a"], "edition": "8", "prefix": "c"}
     answer = served.server.ask("DELETE", "/datastore/label", params={"id": name, "tag": "final"})
     assert answer.status_code == 200
     assert served.server.ask("GET", "/datastore/label", params=target).status_code == 404
     assert served.server.ask("GET", "/info/").json()["datastore"]["completed"] == 0
+    assert served.server.ask("GET", "/datastore/image/info", params={"image": name}).json()["t"] == ["T1b"]
 
 
 def test_what_is_entered_for_a_study_is_in_the_archive(served: Served, tmp_path: Path) -> None:
@@ -216,9 +220,9 @@ def test_what_is_entered_for_a_study_is_in_the_archive(served: Served, tmp_path:
         data = {"info": json.dumps(entered)}
         served.server.ask("PUT", "/datastore/image/info", params={"image": name}, data=data).raise_for_status()
     info = served.server.ask("GET", "/datastore/image/info", params={"image": name}).json()
-    assert (info["t"], info["n"], info["note"], info["SeriesInstanceUID"]) == ("T3", "N0", "two", name)
+    assert (info["t"], info["n"], info["note"], info["SeriesInstanceUID"]) == (["T3"], ["N0"], "two", name)
     other = archive_datastore(served.url, tmp_path / "other")
-    assert other.get_image_info(name)["t"] == "T3"
+    assert other.get_image_info(name)["t"] == ["T3"]
     assert "study" not in other.get_labels_by_image_id(name)
     assert served.server.ask("GET", f"/datastore/label?label={name}&tag=study").status_code == 404
 

@@ -56,12 +56,12 @@ def test_studies_are_files_and_dicom_folders(opened: Callable[[], StudyDatastore
 
 def test_two_processes_lose_nothing_of_each_other(opened: Callable[[], StudyDatastore], tmp_path: Path) -> None:
     first, second = opened(), opened()
-    first.save_label("scan-1", boxes(tmp_path / "a.json", 1), "final", {"n": 1})
-    second.save_label("scan-2", boxes(tmp_path / "a.json", 2), "final", {"n": 2})
+    first.save_label("scan-1", boxes(tmp_path / "a.json", 1), "final", {"number": 1})
+    second.save_label("scan-2", boxes(tmp_path / "a.json", 2), "final", {"number": 2})
     first.update_image_info(DICOM, {"seen": True})
     for store in (first, second, opened()):
         assert store.get_labeled_images() == ["scan-1", "scan-2"]
-        assert store.get_label_info("scan-2", "final")["n"] == 2
+        assert store.get_label_info("scan-2", "final")["number"] == 2
         assert store.get_image_info(DICOM)["seen"] is True
 
 

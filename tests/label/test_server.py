@@ -127,21 +127,30 @@ def test_each_strategy_names_a_waiting_study_and_its_reason(server: Running, str
 
 def test_a_saved_label_comes_back_with_what_was_entered(server: Running, tmp_path: Path) -> None:
     sent = label_of(server.studies / "scan-1.nii", tmp_path / "label.nii.gz", value=2)
-    entered = {"t": "T2a", "label_info": [{"name": "Nodule", "idx": 2}]}
+    entered = {"t": "T2a|T2b", "label_info": [{"name": "Nodule", "idx": 2}]}
     with open(sent, "rb") as file:
         target = {"image": "scan-1", "tag": "final"}
         data = {"params": json.dumps(entered)}
         saved = server.ask("PUT", "/datastore/label", params=target, data=data, files={"label": ("l.nii.gz", file)})
-    assert (saved.status_code, saved.json()) == (200, {"image": "scan-1", "label": "scan-1"})
+    known = {"t": ["T2a", "T2b"], "edition": "8", "prefix": "c"}
+    assert saved.status_code == 200
+    assert saved.json() == {"image": "scan-1", "label": "scan-1", "staging": known}
     name = {"label": "scan-1", "tag": "final"}
     back = labels_in(server.ask("GET", "/datastore/label", params=name).content, tmp_path / "back.nii.gz")
     # As 3D Slicer numbers them it was 2; in every label of the store a nodule is 4.
     assert np.unique(back).tolist() == [0, 4] and np.count_nonzero(back) == 8
-    assert server.ask("GET", "/datastore/label/info", params=name).json()["t"] == "T2a"
+    assert server.ask("GET", "/datastore/label/info", params=name).json()["t"] == ["T2a", "T2b"]
     assert server.ask("GET", "/info/").json()["datastore"]["completed"] == 1
     server.ask("PUT", "/datastore/label/info", params=name, data={"info": '{"n": "N1"}'}).raise_for_status()
-    assert server.ask("GET", "/datastore/label/info", params=name).json()["n"] == "N1"
+    assert server.ask("GET", "/datastore/label/info", params=name).json()["n"] == ["N1"]
+    # A label in place of it that comes without letters does not take them away.
+    with open(sent, "rb") as file:
+        data = {"params": json.dumps({"label_info": entered["label_info"]})}
+        again = server.ask("PUT", "/datastore/label", params=target, data=data, files={"label": ("l.nii.gz", file)})
+    assert again.json()["staging"] == {**known, "n": ["N1"]}
     assert server.ask("DELETE", "/datastore/label", params={"id": "scan-1", "tag": "final"}).status_code == 200
+    kept = server.ask("GET", "/datastore/image/info", params={"image": "scan-1"}).json()["staging"]
+    assert kept == {"final": {**known, "n": ["N1"], "user": "admin"}}
     assert server.ask("GET", "/info/").json()["datastore"]["completed"] == 0
 
 
@@ -239,6 +248,7 @@ MALFORMED = [
     ("PUT", "/datastore/image?image=x", {"files": {"file": ("a.nii.gz", TRUNCATED)}}, 422),
     ("PUT", "/datastore/image/info?image=scan-1", {"data": {"info": "7"}}, 400),
     ("PUT", "/datastore/image/info?image=scan-1", {"data": {"info": '{"strategy": 7}'}}, 400),
+    ("PUT", "/datastore/image/info?image=scan-1", {"data": {"info": '{"t": "T5"}'}}, 400),
     ("PUT", "/datastore/image/info?image=nothing", {"data": {"info": "{}"}}, 404),
     ("PUT", "/datastore/label/info?label=scan-1&tag=none", {"data": {"info": "{}"}}, 404),
 ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.label.kinds import KINDS, write_labels
-from monai_staging.label.uploads import read_params, received, take_label, value_kinds
+from monai_staging.label.uploads import check_packed, read_params, received, take_label, value_kinds
 from monai_staging.measure.images import read_image
 
 AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])
@@ -32,6 +33,40 @@ def test_only_the_ending_of_a_clients_name_is_used() -> None:
 def test_parameters_are_an_object(text: str) -> None:
     with pytest.raises(UsageError, match="params: a JSON object is needed"):
         read_params(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"a": NaN}', "found nan"),
+        ('{"a": [{"b": -1e999}]}', "found -inf"),
+        ('{"a": "\\ud800"}', "half of a surrogate pair"),
+        ('{"\\udc00": 1}', "half of a surrogate pair"),
+        ('{"a": ' + "[" * 17 + "]" * 17 + "}", "at most 16 levels"),
+        ('{"a": "' + "x" * (1 << 18) + '"}', "at most 262144 characters"),
+    ],
+)
+def test_parameters_can_be_written_again(text: str, found: str) -> None:
+    with pytest.raises(UsageError, match=found):
+        read_params(text)
+    assert read_params('{"a": "\\ud83e\\uddff", "b": [[1.5, null]]}') == {"a": "\U0001f9ff", "b": [[1.5, None]]}
+
+
+def test_a_packed_file_ends_with_its_last_voxel(tmp_path: Path) -> None:
+    path = written(tmp_path / "sent.nii.gz", [0, 1])
+    check_packed(path)
+    content = path.read_bytes()
+    changed = bytearray(content)
+    changed[-6] ^= 1
+    for damaged, found in (
+        (content[:-1], r"^sent\.nii\.gz: (not read as NIfTI|its content is not what was packed)"),
+        (bytes(changed), r"not read as NIfTI|not what was packed"),
+        (content + gzip.compress(bytes(1 << 20)), "found more"),
+        (gzip.compress(gzip.decompress(content)[:-1]), "found an earlier end"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=found):
+            check_packed(path)
 
 
 def test_values_are_kinds_or_have_names() -> None:

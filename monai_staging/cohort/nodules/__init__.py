@@ -17,8 +17,12 @@ LAYOUTS = {
 }
 
 
-def load_nodules(dataset_dir: str | os.PathLike[str]) -> NoduleSet:
+def load_nodules(dataset_dir: str | os.PathLike[str], outlined: bool = False) -> NoduleSet:
     """The nodules of a folder or file, whichever of :data:`LAYOUTS` it is.
+
+    Args:
+        dataset_dir: the folder or file.
+        outlined: whether outlines are enough, see :func:`monai_staging.cohort.nodules.rated.load_rated`.
 
     Raises:
         DataError: it is none of them, or what it holds is not in order.
@@ -32,7 +36,7 @@ def load_nodules(dataset_dir: str | os.PathLike[str]) -> NoduleSet:
     if is_patches(path):
         return load_patches(path)
     if (path / FILE_NAME).is_file():
-        return load_rated(path)
+        return load_rated(path, outlined)
     file = find_medmnist(path)
     if file is not None:
         return load_medmnist(file)

@@ -31,7 +31,7 @@ from monai_staging.errors import DataError
 from monai_staging.tnm.parse import plain
 
 
-def load_rated(folder: str | os.PathLike[str]) -> NoduleSet:
+def load_rated(folder: str | os.PathLike[str], outlined: bool = False) -> NoduleSet:
     """The nodules of a cohort that readers have rated for malignancy.
 
     A nodule's outline is its label in the cohort's mask (what half of LIDC's readers agree on), as the one reader. A
@@ -46,6 +46,8 @@ def load_rated(folder: str | os.PathLike[str]) -> NoduleSet:
 
     Args:
         folder: of the cohort.
+        outlined: whether, in a cohort of which nobody has rated anything, the primaries and nodules that have an
+            outline in a mask are taken: enough to learn outlines from, not malignancy.
 
     Raises:
         DataError: no nodule is rated, one has neither label nor diameter, a patient is in two parts, or a volume is
@@ -60,8 +62,10 @@ def load_rated(folder: str | os.PathLike[str]) -> NoduleSet:
     records: list[NoduleRecord] = []
     places: list[_Place] = []
     parts: dict[str, str | None] = {}
+    unrated = not any(_is_rated(lesion) for case in cohort.cases for lesion in case.lesions)
+    is_wanted = _is_outlined if outlined and unrated else _is_rated
     for (part, case), name in zip(cases, names, strict=True):
-        rated = [(number, lesion) for number, lesion in enumerate(case.lesions, start=1) if _is_rated(lesion)]
+        rated = [(number, lesion) for number, lesion in enumerate(case.lesions, start=1) if is_wanted(lesion)]
         if not rated:
             continue
         patient = patients[plain(case.patient)]
@@ -84,7 +88,8 @@ def load_rated(folder: str | os.PathLike[str]) -> NoduleSet:
                 )
             )
     if not records:
-        raise DataError(f"Cohort {cohort.name}: at least one nodule rated for malignancy is needed; found none.")
+        needed = "rated for malignancy" + (", or outlined," if outlined else "")
+        raise DataError(f"Cohort {cohort.name}: at least one nodule {needed} is needed; found none.")
     return NoduleSet(
         name=f"{cohort.name} nodules",
         source="cohort",
@@ -152,6 +157,10 @@ class _Place:
 
 def _is_rated(lesion: Lesion) -> bool:
     return lesion.kind == "nodule" and bool(lesion.malignancy)
+
+
+def _is_outlined(lesion: Lesion) -> bool:
+    return lesion.kind in ("primary", "nodule") and lesion.label is not None
 
 
 def _attributes(lesion: Lesion) -> dict[str, float]:

@@ -47,8 +47,13 @@ class NoduleSplit:
             raise UsageError(f"Nodule split: the label fraction is above 0 and at most 1; found {self.label_fraction}")
 
 
-def split_nodules(nodules: NoduleSet, split: NoduleSplit) -> dict[str, Indices]:
+def split_nodules(nodules: NoduleSet, split: NoduleSplit, unlabelled: bool = False) -> dict[str, Indices]:
     """Indices of the nodules in each part; those without a label are in none.
+
+    Args:
+        nodules: to be divided.
+        split: how.
+        unlabelled: whether all are divided where none has a label, for what is learnt from outlines alone.
 
     The folds are scikit-learn's ``StratifiedGroupKFold``: a patient is in one fold, classes are balanced over folds.
 
@@ -56,6 +61,8 @@ def split_nodules(nodules: NoduleSet, split: NoduleSplit) -> dict[str, Indices]:
         DataError: fewer patients than folds, or a part that is needed comes out empty.
     """
     labelled = np.array(nodules.labelled, dtype=np.int64)
+    if unlabelled and not len(labelled):
+        labelled = np.arange(len(nodules), dtype=np.int64)
     if not len(labelled):
         raise DataError(f"{nodules.name}: no nodule has a label; at least one is needed.")
     official = {nodules.records[index].part for index in labelled}
