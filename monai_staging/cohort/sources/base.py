@@ -20,6 +20,7 @@ from monai_staging.tnm.categories import PREFIXES, check_edition
 
 CONFLICTING_ROWS = "conflicting-clinical-rows"
 ANNOTATION_WITHOUT_IMAGE = "annotation-without-image"
+NO_TABLE = "No clinical table: T, N and M are unknown for every patient."
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class SourceOptions:
         prefix: TNM prefix of patients whose row states none; ``None`` for what codes and headers say, or the source's.
         columns: role to header, where the table's headers need naming.
         annotations: the readers' annotations, a file or a folder; ``None`` for those the source finds in the raw data.
+        unlabelled: whether studies that nobody has labelled yet become cases too.
     """
 
     clinical: Path | None = None
@@ -40,6 +42,7 @@ class SourceOptions:
     prefix: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     annotations: Path | None = None
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         if self.edition is not None:
@@ -204,7 +207,7 @@ def build_plan(
             count = table.patients_without_edition
             notes += (f"{path.name} states no edition for {count} patients: T, N and M left unknown; see --edition.",)
     else:
-        notes += ("No clinical table: T, N and M are unknown for every patient.",)
+        notes += (NO_TABLE,)
     jobs = []
     refused = [*scanned.rejections, *rejections]
     for series in scanned:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from monai_staging.cohort.dicom import Rejection, Rule, Scan, Series, SeriesRefused
+from monai_staging.cohort.dicom import Rejection, Rule, Scan, Series
 from monai_staging.cohort.lesions import components, lesion_of_part, paint
-from monai_staging.cohort.nifti import read_nifti, read_nifti_labels
-from monai_staging.cohort.sources.base import Annotation, Defaults, Plan, SourceOptions, build_plan, reject
+from monai_staging.cohort.sources.base import Annotation, Defaults, Plan, SourceOptions, build_plan
+from monai_staging.cohort.sources.nifti_scans import nifti_series, read_label_map, read_scan, refused_annotation
 from monai_staging.cohort.sources.regions import ANNOTATION_OF_ANOTHER_PATIENT, NO_LESION_REGION
 from monai_staging.cohort.volume import Volume
 from monai_staging.errors import DataError
@@ -27,8 +27,6 @@ LISTING = "dataset.json"
 MODALITY = {"0": "CT"}
 LABELS = {"0": "background", "1": "cancer"}
 UNLISTED_IMAGE = "unlisted-image"
-AIR_BELOW_HU = -500
-"""Some voxel of every chest CT is lower: the air in it is at -1000, lung parenchyma near -850."""
 
 
 @dataclass(frozen=True)
@@ -61,29 +59,13 @@ class LabelAnnotator:
 
     def annotate(self, series: Series, volume: Volume) -> Annotation:
         """The lesions and their mask; a label that does not fit is refused, and the case stays without it."""
-        # Late: what measures lesions reads cohorts' volumes.
-        from monai_staging.measure.images import Image, check_same_grid
-
-        def refused(rule: str, found: str) -> Annotation:
-            return Annotation(rejections=(_rejection(series, rule, found, self.label),))
-
-        try:
-            labels, affine = read_nifti_labels(self.label)
-            check_same_grid(
-                Image(series.files[0], volume.shape, volume.affine, volume.array.__getitem__),
-                Image(self.label, labels.shape, affine, labels.__getitem__),
-            )
-        except SeriesRefused as error:
-            return refused(error.rule.value, error.found)
-        except DataError as error:
-            return refused(Rule.MASK_OFF_GRID.value, str(error))
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high > 1:
-            found = f"{self.label.name} must hold 0 and 1; found values from {low} to {high}."
-            return refused(Rule.NOT_A_MASK.value, found)
+        labels = read_label_map(self.label, series, volume, 1, "0 and 1")
+        if isinstance(labels, Rejection):
+            return Annotation(rejections=(labels,))
         parts = components(labels)
         if not parts:
-            return refused(NO_LESION_REGION, f"{self.label.name} marks no voxel as cancer.")
+            found = f"{self.label.name} marks no voxel as cancer."
+            return Annotation(rejections=(refused_annotation(series, NO_LESION_REGION, found, self.label),))
         lesions = tuple(
             lesion_of_part(part, volume.affine, kind="primary" if number == 1 else "nodule", label=number)
             for number, part in enumerate(parts, start=1)
@@ -112,7 +94,7 @@ def plan(raw: Path, options: SourceOptions) -> Plan:
     without = sum(own.label is None for own in images.values())
     made = build_plan(
         raw,
-        Scan(tuple(_series(own.image, name) for name, own in sorted(images.items())), (), 0),
+        Scan(tuple(nifti_series(own.image, name) for name, own in sorted(images.items())), (), 0),
         options,
         Defaults(),
         lambda series: LabelAnnotator(labels[series.series]) if series.series in labels else None,
@@ -120,25 +102,6 @@ def plan(raw: Path, options: SourceOptions) -> Plan:
         notes=(f"{without} images of imagesTs have no label: nothing is known of what is in them.",) if without else (),
     )
     return replace(made, jobs=tuple(replace(job, reader=read_scan) for job in made.jobs))
-
-
-def read_scan(series: Series) -> Volume:
-    """The volume of a series whose only file is an image of the decathlon.
-
-    Raises:
-        SeriesRefused: see `read_nifti`; or there is no air in it, so that it is not in Hounsfield units.
-    """
-    try:
-        volume = read_nifti(series.files[0])
-        low, high = int(volume.array.min()), int(volume.array.max())
-        if low >= AIR_BELOW_HU:
-            found = f"values from {low} to {high}; in HU the air of a chest CT is below {AIR_BELOW_HU}."
-            raise SeriesRefused(Rule.NOT_HOUNSFIELD, f"{series.files[0].name}: {found}")
-    except SeriesRefused as refused:
-        raise SeriesRefused(
-            refused.rule, refused.found, series.patient, series.study, series.series, series.files
-        ) from refused
-    return volume
 
 
 def read_listing(root: Path) -> list[Listed]:
@@ -204,19 +167,11 @@ def _label_problem(own: Listed) -> Rejection | None:
     """Why an image's label cannot be its own, before it is read."""
     if own.label is None:
         return None
-    series = _series(own.image, own.name)
+    series = nifti_series(own.image, own.name)
     if own.label.name != own.image.name:
         found = f"{LISTING} gives {own.image.name} the label {own.label.name}; refuse to take another image's."
-        return _rejection(series, ANNOTATION_OF_ANOTHER_PATIENT, found, own.label)
+        return refused_annotation(series, ANNOTATION_OF_ANOTHER_PATIENT, found, own.label)
     if not own.label.is_file():
         found = f"{LISTING} lists the label {own.label.name}, and there is no such file."
-        return _rejection(series, Rule.UNREADABLE.value, found, own.label)
+        return refused_annotation(series, Rule.UNREADABLE.value, found, own.label)
     return None
-
-
-def _series(image: Path, name: str) -> Series:
-    return Series(name, name, name, "CT", (image,), "", (), {}, ())
-
-
-def _rejection(series: Series, rule: str, found: str, label: Path) -> Rejection:
-    return replace(reject(series, rule, found), files=(str(label),))
