@@ -13,6 +13,7 @@ from monai_staging.cohort.dicom import SeriesRefused
 from monai_staging.errors import StagingError, UsageError
 from monai_staging.label.endpoints import router
 from monai_staging.label.guard import Guard
+from monai_staging.label.learning import router as learning_router
 from monai_staging.label.upstream import (
     MONAILabelError,
     MONAILabelException,
@@ -54,6 +55,7 @@ def build(host: str, limit_bytes: int) -> Guard:
     """
     app = FastAPI(title="monai-staging label", version=__version__, docs_url=None, redoc_url=None)
     app.include_router(router)
+    app.include_router(learning_router)
     for upstream in (info_router, datastore_router, batch_router):
         app.include_router(_kept(upstream))
     app.add_exception_handler(StagingError, _told)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,11 +65,11 @@ class Running:
 @pytest.fixture(scope="session")
 def start_server(
     monailabel: None, repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[Path], Running]]:
-    """``start_server(studies)``: the command as a process, ended with the session."""
+) -> Iterator[Callable[..., Running]]:
+    """``start_server(studies, *options)``: the command as a process, ended with the session."""
     running: list[Running] = []
 
-    def start(studies: Path) -> Running:
+    def start(studies: Path, *more: str, variables: Mapping[str, str] | None = None) -> Running:
         log = tmp_path_factory.mktemp("server") / "log"
         command = [sys.executable, "-m", "monai_staging.cli", "label", "--studies", str(studies), "--port", "0"]
         options = ["--conf", "point", "1/8 fp/scan", "--upload-limit-mib", str(LIMIT_MIB)]
@@ -80,10 +80,12 @@ def start_server(
             "HTTP_PROXY": "http://127.0.0.1:9",
             "HTTPS_PROXY": "http://127.0.0.1:9",
             "NO_PROXY": "127.0.0.1",
+            **(variables or {}),
         }
+        command += [*options, *more]
         with open(log, "w") as errors:
             process = subprocess.Popen(
-                [*command, *options], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=repository, env=environment
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=repository, env=environment
             )
         watchdog = threading.Timer(UP_S, process.kill)
         watchdog.start()
