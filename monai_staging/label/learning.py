@@ -8,9 +8,11 @@ from typing import Any
 
 from fastapi import APIRouter, Body, HTTPException
 
+from monai_staging.errors import DataError
 from monai_staging.label.endpoints import Administrator, Annotator, Reader
+from monai_staging.label.held_out import FEWEST
 from monai_staging.label.orders import REFUSED, read_order
-from monai_staging.label.scoring import METHODS
+from monai_staging.label.scoring import FINAL, METHODS, label_maps
 from monai_staging.label.trainer import Busy
 from monai_staging.label.upstream import app_instance
 
@@ -24,6 +26,9 @@ def train(user: Administrator, model: str, params: dict[str, Any] | None = Body(
     if model not in REFUSED:
         app.task(model)
     order = read_order(model, params or {})
+    labelled = sum(FINAL in tags for tags in label_maps(app.scorer().store).values())
+    if labelled < 2 * FEWEST:
+        raise DataError(f"Train: {2 * FEWEST} studies with a final label map are needed at least; found {labelled}.")
     try:
         return app.trainer.start(order)
     except Busy as error:

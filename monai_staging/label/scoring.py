@@ -54,27 +54,13 @@ class Scorer:
             UsageError: the tags are none, or another parameter is given.
             DataError: no study has two label maps to compare.
         """
-        labels = self._labels()
+        labels = label_maps(self.store)
         pairs = METHODS[method](_tags(params), sorted({tag for own in labels.values() for tag in own}))
         found = [self._pair(pair, labels) for pair in pairs]
         if not any(own["studies"] for own in found):
             told = " or ".join(" and ".join(pair) for pair in pairs) or "two annotators"
             raise DataError(f"Scoring: a study with label maps of {told} is needed; found none.")
         return {"method": method, "pairs": [own for own in found if own["studies"]]}
-
-    def _labels(self) -> dict[str, dict[str, Path]]:
-        """The label maps of each study, by tag."""
-        names = self.store.list_images()
-        objects = self.store.json()["objects"]
-        return {
-            name: {
-                tag: Path(self.store.get_label_uri(name, tag))
-                for tag, label in objects[name]["labels"].items()
-                if label["ext"] in IMAGES
-            }
-            for name in names
-            if name in objects
-        }
 
     def _pair(self, pair: Pair, labels: Mapping[str, Mapping[str, Path]]) -> dict[str, Any]:
         both = [name for name, own in labels.items() if set(pair) <= set(own)]
@@ -99,6 +85,21 @@ class Scorer:
         else:
             patient = choose_series(scan(source, watch=iter), name).series.patient
         return case_name(patient, self.trainings.key)
+
+
+def label_maps(store: StudyDatastore) -> dict[str, dict[str, Path]]:
+    """The label maps of each study, by tag; labels that are markups are left out."""
+    names = store.list_images()
+    objects = store.json()["objects"]
+    return {
+        name: {
+            tag: Path(store.get_label_uri(name, tag))
+            for tag, label in objects[name]["labels"].items()
+            if label["ext"] in IMAGES
+        }
+        for name in names
+        if name in objects
+    }
 
 
 def annotators(asked: Pair | None, tags: Sequence[str]) -> list[Pair]:

@@ -21,7 +21,7 @@ from monai_staging.cohort.dicom import SeriesRefused
 from monai_staging.cohort.ingest import IngestOptions, ingest
 from monai_staging.cohort.privacy import KEY_FILE, case_name
 from monai_staging.cohort.splits import SplitOptions
-from monai_staging.errors import DataError, StagingError, UsageError
+from monai_staging.errors import DataError, StagingError
 from monai_staging.label.bundle_run import BundleRun, end_left_behind
 from monai_staging.label.held_out import HeldOut
 from monai_staging.label.orders import CONFIGS, EVALUATION, MODELS, NETWORK, STEP, Order
@@ -86,10 +86,7 @@ class Trainer:
 
         Raises:
             Busy: another one runs.
-            UsageError: the studies are in no folder.
         """
-        if not self.trainings.studies.is_dir():
-            raise UsageError("Train: a server trains from a folder of studies; this one's lie elsewhere.")
         with self._lock:
             if self.running:
                 raise Busy("Train: one training at a time; DELETE /train/ stops the one that runs.")

@@ -209,6 +209,12 @@ def test_what_makes_no_sense_is_refused(place: Place, model: str, params: Any, s
     assert place.ask("GET", "/train/", params={"all": True}).text == before
 
 
+def test_too_few_labels_are_refused_at_once(server: Running) -> None:
+    answer = server.ask("POST", "/train/tumour", json={})
+    assert answer.status_code == 422 and "4 studies with a final label map are needed" in answer.json()["detail"]
+    assert server.ask("GET", "/train/").status_code == 404
+
+
 def test_what_can_be_trained_and_scored_is_listed(place: Place) -> None:
     info = place.ask("GET", "/info/").json()
     assert set(info["trainers"]) == {"tumour", "outline_click"} and set(info["scoring"]) == {"agreement", "model"}

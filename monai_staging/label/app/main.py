@@ -86,8 +86,15 @@ class StagingApp(MONAILabelApp):
             _ = self._pieces.predictor
 
     def scorer(self) -> Scorer:
-        """Scores this data store's labels."""
-        return Scorer(self.datastore(), self._pieces.trainings)
+        """Scores this data store's labels.
+
+        Raises:
+            UsageError: it is no folder.
+        """
+        store = self.datastore()
+        if not isinstance(store, StudyDatastore):
+            raise UsageError("Labels are trained on and scored in a folder of studies; this server's lie elsewhere.")
+        return Scorer(store, self._pieces.trainings)
 
     def infer(self, request: Mapping[str, Any], datastore: Any = None) -> dict[str, Any]:
         """One answer; see upstream. A study is named by its image id, never by a path that a client sent.
