@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar=("KEY", "VALUE"),
         help="weights of detection, segmentation, malignancy or staging (see `monai-staging predict`), the detector's "
-        "point ('1 fp/scan'), or the device; can be repeated",
+        "point ('1 fp/scan'), the device, or the folder of trainings ('runs'); can be repeated",
     )
     parser.add_argument(
         "--upload-limit-mib", type=int, default=2048, metavar="MIB", help="largest request taken (default: 2048)"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 
 from filelock import FileLock
 
+from monai_staging.cohort.sources.monailabel import INDEX as STORE
 from monai_staging.dicomweb import Archive, find_archived, retrieve_object, retrieve_study, store
 from monai_staging.dicomweb.qido import RemoteObject
 from monai_staging.errors import UsageError
@@ -29,15 +31,21 @@ from monai_staging.label.kinds import write_labels
 from monai_staging.label.labels_dicom import read_label_map, sources_of, write_label
 from monai_staging.label.letters import KEYS, letters_after
 from monai_staging.label.names import check_tag, ending_of, text_of
-from monai_staging.label.upstream import DataModel, ImageLabelModel, ImageNotFoundException, LabelNotFoundException
+from monai_staging.label.upstream import (
+    DataModel,
+    ImageLabelModel,
+    ImageNotFoundException,
+    LabelNotFoundException,
+    LocalDatastoreModel,
+)
 from monai_staging.outputs.annotation import Annotation, read_annotation
 from monai_staging.outputs.dicom_sr import read_sr
 from monai_staging.predict.study import Study, open_study
 
 REFRESH_S = 1.0
 """What the archive has is asked again after this time, by whoever needs it."""
-DICOM, RETRIEVING = "dicom", ".retrieving"
-"""Folders of series as they came, and of those that are not whole yet."""
+DICOM, RETRIEVING, LABELLED = "dicom", ".retrieving", ".labelled"
+"""Folders of series as they came, of those that are not whole yet, and of those with a final label."""
 INDEX = "labels.json"
 STUDY = "study"
 """Tag of the report that has what was entered for a study rather than for a label of it."""
@@ -200,6 +208,22 @@ class ArchiveDatastore(StudyDatastore):
             {"image": self.get_image_uri(name), "label": self.get_label_uri(name, "final")}
             for name in self.get_labeled_images()
         ]
+
+    def as_folder(self) -> Path:
+        """The studies with a final label and these labels as a folder's data store, for what reads one: links only."""
+        folder, objects = Path(self._datastore_path, LABELLED), {}
+        shutil.rmtree(folder, ignore_errors=True)
+        for name in self.get_labeled_images():
+            label = Path(self.get_label_uri(name, FINAL))
+            places = {folder / name: self.source(name), folder / "labels" / FINAL / label.name: label}
+            for place, path in places.items():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(path.resolve())
+            own = self._item(name)
+            objects[name] = ImageLabelModel(image=own.image, labels={FINAL: own.labels[FINAL]})
+        index = LocalDatastoreModel(name=self.name(), description="with a final label", objects=objects)
+        write_text_atomic(folder / STORE, index.model_dump_json(exclude={"base_path"}, indent=2))
+        return folder
 
     def _folder(self, image_id: str) -> Path:
         return Path(self._datastore_path, DICOM, image_id)

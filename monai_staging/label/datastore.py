@@ -61,6 +61,10 @@ class StudyDatastore(LocalDatastore):
         self._seen: dict[str, int] = {}
         super().__init__(os.fspath(studies), extensions=tuple(f"*{ending}" for ending in IMAGES), auto_reload=False)
 
+    def as_folder(self) -> Path:
+        """A folder with studies, labels and their index, for what reads one."""
+        return Path(self._datastore_path)
+
     def source(self, image_id: str) -> Path:
         """The study as it came: its file, or its folder of DICOM files.
 

@@ -94,6 +94,11 @@ def serve(asked: Asked) -> int:
             told = f"{served} {'study' if served == 1 else 'studies'}"
             print(f"MONAI Label at http://{name}:{port}: {told}, models {', '.join(app.info()['models'])}", flush=True)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """Stops, and before it a training: nobody would take what comes of it."""
+            app.trainer.stop()
+            await super().shutdown(sockets)
+
     if host not in LOOPBACK and accounts is None:
         print(f"Whoever reaches {host}:{port} can read the studies and save labels.", file=sys.stderr)
     # It stops on an interrupt, and then hands it on: to be stopped is how this command ends.
@@ -160,8 +165,6 @@ def environment(asked: Asked, studies: Path | Archive, port: int, accounts: Acco
         "MONAI_LABEL_APP_CONF": json.dumps(conf),
         "MONAI_LABEL_SERVER_PORT": str(port),
         "MONAI_LABEL_SESSIONS": "false",
-        "MONAI_LABEL_TASKS_TRAIN": "false",
-        "MONAI_LABEL_TASKS_SCORING": "false",
         "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",
         "PYTHONPATH": python_path(os.environ.get("PYTHONPATH"), str(APP)),
     }

@@ -12,8 +12,10 @@ from pathlib import Path
 import torch
 
 from monai_staging.detection.detections import Detections
-from monai_staging.errors import UsageError
+from monai_staging.errors import DataError, UsageError
 from monai_staging.label.looks import Looker
+from monai_staging.label.orders import STEP
+from monai_staging.label.trainings import RUNS, Trainings
 from monai_staging.metrics.intervals import FloatArray
 from monai_staging.predict.combine import MALIGNANT, OutlinedLesion
 from monai_staging.predict.models import STEPS, LoadedModel, load_model
@@ -34,11 +36,13 @@ class Settings:
         weights: by step, see :func:`monai_staging.predict.models.load_model`.
         point: the detector's operating point.
         device: where the networks run; ``auto`` for a GPU if there is one.
+        runs: folder in which trainings are kept.
     """
 
     weights: Mapping[str, str]
     point: str = Predictor.point
     device: str = "auto"
+    runs: str = RUNS
 
     @classmethod
     def of(cls, conf: Mapping[str, str]) -> Settings:
@@ -47,11 +51,11 @@ class Settings:
         Raises:
             UsageError: a key is not known.
         """
-        unknown = sorted(set(conf) - {*STEPS, "point", "device"})
+        unknown = sorted(set(conf) - {*STEPS, "point", "device", "runs"})
         if unknown:
-            raise UsageError(f"--conf has the keys {', '.join(STEPS)}, point and device; found {unknown[0]!r}")
+            raise UsageError(f"--conf has the keys {', '.join(STEPS)}, point, device and runs; found {unknown[0]!r}")
         weights = {name: conf[name] for name in STEPS if name in conf}
-        return cls(weights, conf.get("point", cls.point), conf.get("device", cls.device))
+        return cls(weights, **{name: conf[name] for name in ("point", "device", "runs") if name in conf})
 
 
 class OpenStudy:
@@ -99,6 +103,8 @@ class Pieces:
     def __init__(self, settings: Settings, studies: Path) -> None:
         self.settings = settings
         self.studies = studies
+        self.trainings = Trainings(studies, Path(settings.runs).resolve())
+        self._taken: dict[str, Path] = {}
         # A network's bundle is run by replacing parts of it: by one request at a time.
         self.lock = threading.RLock()
         self._open: OrderedDict[tuple[Path, int], OpenStudy] = OrderedDict()
@@ -113,6 +119,28 @@ class Pieces:
     def predictor(self) -> Predictor:
         """All steps with their networks."""
         return Predictor({name: self._load(name) for name in STEPS}, self.settings.point, self.device)
+
+    def weights(self, name: str) -> Path:
+        """The weights of a step's network that answers."""
+        with self.lock:
+            return self.predictor.models[name].bundle.weights
+
+    def take(self, name: str, weights: Path) -> None:
+        """Answers with other weights of a step's network from now on.
+
+        Raises:
+            DataError: they do not fit; the ones before go on answering.
+        """
+        with self.lock:
+            before = dict(self._taken)
+            self._taken[name] = weights
+            try:
+                self.predictor = Predictor({own: self._load(own) for own in STEPS}, self.settings.point, self.device)
+            except DataError:
+                self._taken = before
+                raise
+            # What was found in a study was found with the weights before.
+            self._open.clear()
 
     @cached_property
     def looker(self) -> Looker:
@@ -134,4 +162,7 @@ class Pieces:
         return self._open[key]
 
     def _load(self, name: str) -> LoadedModel:
-        return load_model(name, self.settings.weights.get(name), self.device)
+        source = self._taken.get(name) or self.settings.weights.get(name)
+        if source is None and name == STEP:
+            source = self.trainings.served()
+        return load_model(name, None if source is None else str(source), self.device)

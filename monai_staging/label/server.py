@@ -15,6 +15,7 @@ from monai_staging.errors import StagingError, UsageError
 from monai_staging.label.accounts import LOOPBACK, Accounts
 from monai_staging.label.endpoints import router
 from monai_staging.label.guard import Application, Guard, failure
+from monai_staging.label.learning import router as learning_router
 from monai_staging.label.login import Login, current_user, login_router
 from monai_staging.label.ohif import ohif_router
 from monai_staging.label.reading import router as reading
@@ -52,6 +53,7 @@ def build(host: str, limit_bytes: int, accounts: Accounts | None = None) -> Guar
     app = FastAPI(title="monai-staging label", version=__version__, docs_url=None, redoc_url=None)
     app.include_router(router)
     app.include_router(reading)
+    app.include_router(learning_router)
     app.include_router(login_router(accounts))
     app.include_router(_kept(batch_router))
     archive = Archive.parse(settings.MONAI_LABEL_STUDIES)

@@ -26,7 +26,9 @@ from monailabel.interfaces.exception import (
 )
 from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.interfaces.utils.app import app_instance
 
 __all__ = [
@@ -46,7 +48,9 @@ __all__ = [
     "MONAILabelError",
     "MONAILabelException",
     "ResultType",
+    "ScoringMethod",
     "Strategy",
+    "TrainTask",
     "User",
     "app_instance",
     "batch_router",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +18,16 @@ from monai_staging.tracking.journal import public_uri
 from monai_staging.tracking.pyfunc.model import ARTIFACT
 from monai_staging.tracking.pyfunc.package import package_nodule_model, with_members
 from monai_staging.tracking.pyfunc.predictor import NodulePredictor
-from monai_staging.tracking.registry_card import DIGEST_TAG, description, version_tags, worse
-from monai_staging.tracking.registry_server import absent, answers, everywhere, logged_model, tracking_place
+from monai_staging.tracking.registry_card import description, version_tags, worse
+from monai_staging.tracking.registry_server import absent, answers, logged_model, tracking_place
 from monai_staging.tracking.registry_source import read_candidate
+from monai_staging.tracking.registry_versions import create_version, version_of, wait_ready
 
 CHAMPION = "champion"
-READY_S = 300.0
-"""Seconds that a version may take to become ready."""
 _NAME = re.compile(r"[\w.+-]([\w .+-]*[\w.+-])?")
 _ALIAS = re.compile(r"(?!latest$)(?![vV]\d+$)[\w-]+")
 _URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
-_LINKS = "mlflow.modelVersions"
+_PURPOSE = "A nodule classifier. Not a medical device."
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def register(
     uri = tracking_place(tracking_uri)
     with answers(uri):
         client = mlflow.MlflowClient(tracking_uri=uri)
-        version = _version_of(client, name, settings.digest)
+        version = version_of(client, name, settings.digest)
     created = version is None
     if version is None:
         with tempfile.TemporaryDirectory(prefix="nodule-model-") as made:
@@ -107,9 +104,10 @@ def register(
             package_nodule_model(candidate.weights, candidate.settings, place, facts=candidate.origin)
             with answers(uri):
                 model_id = logged_model(client, uri, candidate, settings.digest, place)
-                version = _create(client, uri, name, model_id, tags, description(candidate, settings))
+                text = description(candidate, settings)
+                version = create_version(client, uri, name, _PURPOSE, model_id, tags, text)
     with answers(uri):
-        _wait_ready(client, name, version)
+        wait_ready(client, name, version)
         kept = _move(client, name, alias, version, force)
     return Registration(name, version, created, alias, kept, settings.digest, len(settings.members), tags)
 
@@ -152,46 +150,6 @@ def load_model(uri: str, *, tracking_uri: str | None = None, device: str | None 
                 f"`monai-staging register`, or its files are gone: {reason(error)}"
             ) from error
         return NodulePredictor.load(found, device)
-
-
-# -- the version --------------------------------------------------------------------------------------------------
-
-
-def _version_of(client: Any, name: str, digest: str) -> int | None:
-    """The version of this digest, ready or about to be."""
-    found = client.search_model_versions(f"name = '{name}' and tags.`{DIGEST_TAG}` = '{digest}'")
-    numbers = [int(one.version) for one in found if one.status != "FAILED_REGISTRATION"]
-    return max(numbers, default=None)
-
-
-def _create(client: Any, uri: str, name: str, model_id: str, tags: dict[str, str], text: str) -> int:
-    """A new version; the registered model is made where it does not exist."""
-    try:
-        client.create_registered_model(name, description="A nodule classifier. Not a medical device.")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    with everywhere(uri):
-        made = client.create_model_version(
-            name, f"models:/{model_id}", tags=tags, description=text, await_creation_for=0, model_id=model_id
-        )
-    # By this the model's page links to its versions.
-    client.set_logged_model_tags(model_id, {_LINKS: json.dumps([{"name": name, "version": str(made.version)}])})
-    return int(made.version)
-
-
-def _wait_ready(client: Any, name: str, version: int) -> None:
-    end = time.monotonic() + READY_S
-    while True:
-        found = client.get_model_version(name, str(version))
-        if found.status == "READY":
-            return
-        if found.status == "FAILED_REGISTRATION" or time.monotonic() >= end:
-            raise DataError(
-                f"Registry: version {version} of {name!r} must become READY; it is {found.status}: "
-                f"{found.status_message or 'no reason given'}. The alias stays where it was."
-            )
-        time.sleep(0.5)
 
 
 # -- the alias ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,8 @@ def absent(error: MlflowException) -> bool:
 
 def logged_model(client: Any, uri: str, candidate: Candidate, digest: str, folder: Path) -> str:
     """Id of the model on the server, its files brought there; one that a broken off call began is finished."""
-    run = _run_on_server(client, candidate)
-    experiment = run.info.experiment_id if run is not None else _experiment(client, uri)
+    run = run_on_server(client, candidate.run.run_ids)
+    experiment = run.info.experiment_id if run is not None else models_experiment(client, uri)
     found = client.search_logged_models([experiment], f"tags.`{DIGEST_TAG}` = '{digest}'", max_results=1)
     logged = (
         found[0]
@@ -94,9 +94,9 @@ def logged_model(client: Any, uri: str, candidate: Candidate, digest: str, folde
     return str(logged.model_id)
 
 
-def _run_on_server(client: Any, candidate: Candidate) -> Any | None:
-    """The candidate's run, where this server has it."""
-    for run_id in candidate.run.run_ids:
+def run_on_server(client: Any, run_ids: Sequence[str]) -> Any | None:
+    """The first of some runs that this server has."""
+    for run_id in run_ids:
         try:
             return client.get_run(run_id)
         except MlflowException as error:
@@ -105,7 +105,8 @@ def _run_on_server(client: Any, candidate: Candidate) -> Any | None:
     return None
 
 
-def _experiment(client: Any, uri: str) -> str:
+def models_experiment(client: Any, uri: str) -> str:
+    """Id of :data:`EXPERIMENT`, made where it does not exist."""
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)

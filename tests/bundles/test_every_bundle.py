@@ -84,6 +84,7 @@ RUNS = [
     *(Run("segmentation", (name,), "nodules", {"width": 0.5}) for name in ("train", "evaluate")),
     *(Run("segmentation", (name,), keys={"width": 0.5}) for name in ("chest", "chest_evaluate", "chest_inference")),
     Run("segmentation", ("chest", "outline"), keys={"width": 0.5}),
+    Run("segmentation", ("chest", "outline", "outline_labels"), keys={"width": 0.5, "start_weights": None}),
     Run("segmentation", ("chest_evaluate", "outline_evaluate"), keys={"width": 0.5}),
     OUTLINE,
     *(Run("malignancy", (name,), "nodules", BACKBONE) for name in ("train", "evaluate")),

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +82,9 @@ def start_server(
     """
     running: list[Running] = []
 
-    def start(studies: Path, *more: str, archive: str | None = None) -> Running:
+    def start(
+        studies: Path, *more: str, archive: str | None = None, variables: Mapping[str, str] | None = None
+    ) -> Running:
         log = tmp_path_factory.mktemp("server") / "log"
         command = [
             sys.executable,
@@ -103,10 +105,12 @@ def start_server(
             "HTTP_PROXY": "http://127.0.0.1:9",
             "HTTPS_PROXY": "http://127.0.0.1:9",
             "NO_PROXY": "127.0.0.1",
+            **(variables or {}),
         }
+        command += [*options, *more]
         with open(log, "w") as errors:
             process = subprocess.Popen(
-                [*command, *options, *more],
+                command,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

@@ -21,7 +21,9 @@ import pytest
 import requests
 
 from monai_staging.cli.main import main
+from monai_staging.cohort.ingest import IngestOptions, ingest
 from monai_staging.cohort.masks import mask_from_seg
+from monai_staging.cohort.volume import read_mask
 from monai_staging.dicomweb import (
     Archive,
     StudyAddress,
@@ -164,6 +166,21 @@ def test_the_newer_label_of_a_tag_counts_and_the_older_stays(served: Served, ima
         assert np.count_nonzero(given_label(served, name, "again", tmp_path / "back.nii.gz")) == count
     reports = [read_annotation(retrieve_object(address, own)) for own in find_objects(address, "SR")]
     assert sorted(own.parameters["count"] for own in reports if own.tag == "again") == [5, 8, 8]
+
+
+def test_labels_become_a_cohort(served: Served, image: Path, tmp_path: Path) -> None:
+    name = served.images[1]
+    labels = kinds_of(image, tmp_path / "sent.nii.gz")
+    save(served, name, tmp_path / "sent.nii.gz", "final", t="T2a|T2b").raise_for_status()
+    other = archive_datastore(served.url, tmp_path / "other")
+    made = ingest("monailabel", other.as_folder(), tmp_path / "cohort", IngestOptions(workers=1))
+    assert made.rejections == ()
+    (case,) = (case for case in made.cohort.cases if case.series == name)
+    assert case.t == ("T2a", "T2b") and case.mask is not None
+    mask, _ = read_mask(tmp_path / "cohort" / case.mask)
+    np.testing.assert_array_equal(mask != 0, labels != 0)
+    # Again, after a label came: what was linked before is not in the way.
+    assert other.as_folder() == tmp_path / "other" / ".labelled"
 
 
 def test_a_label_without_a_lesion_is_a_report_alone(served: Served, image: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from mlflow import MlflowClient
 from monai_staging.cohort.nodules import load_nodules
 from monai_staging.cohort.nodules.phantom import write_phantom_nodules
 from monai_staging.errors import DataError, UsageError
-from monai_staging.tracking import registry
+from monai_staging.tracking import registry_versions
 from monai_staging.tracking.registry import load_model, register
 from monai_staging.transforms.nodule_features import NoduleFeatures
 
@@ -122,18 +122,18 @@ def test_alias_waits_until_the_version_is_ready(monkeypatch: pytest.MonkeyPatch)
             found.status = states[min(self.asked, len(states)) - 1]
             return found
 
-    monkeypatch.setattr(registry.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(registry_versions.time, "sleep", lambda seconds: None)
     states = ["PENDING_REGISTRATION", "PENDING_REGISTRATION", "READY"]
     client = Client()
-    registry._wait_ready(client, "nodules", 1)
+    registry_versions.wait_ready(client, "nodules", 1)
     assert client.asked == 3
     states = ["PENDING_REGISTRATION", "FAILED_REGISTRATION"]
     with pytest.raises(DataError, match=r"FAILED_REGISTRATION: disk full\. The alias stays"):
-        registry._wait_ready(Client(), "nodules", 1)
+        registry_versions.wait_ready(Client(), "nodules", 1)
     states = ["PENDING_REGISTRATION"]
-    monkeypatch.setattr(registry, "READY_S", 0.0)
+    monkeypatch.setattr(registry_versions, "READY_S", 0.0)
     with pytest.raises(DataError, match="it is PENDING_REGISTRATION"):
-        registry._wait_ready(Client(), "nodules", 1)
+        registry_versions.wait_ready(Client(), "nodules", 1)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a:b", "a@b", "it's", " a", "a\n"])

@@ -15,8 +15,12 @@ from monai_staging.label.archive import ArchiveDatastore
 from monai_staging.label.compat import without_absent_gpus
 from monai_staging.label.datastore import StudyDatastore
 from monai_staging.label.infers import TASKS, StudyTask
+from monai_staging.label.orders import MODELS
 from monai_staging.label.pieces import Pieces, Settings
+from monai_staging.label.scoring import METHODS, Scorer
 from monai_staging.label.strategies import STRATEGIES
+from monai_staging.label.tasks import Scoring, Training
+from monai_staging.label.trainer import Trainer
 from monai_staging.label.upstream import DefaultLabelTag, MONAILabelApp, MONAILabelError, MONAILabelException
 from monai_staging.outputs.findings import Algorithm
 from monai_staging.predict.study import Study
@@ -39,6 +43,7 @@ class StagingApp(MONAILabelApp):
         self._models = chosen_models(conf.pop("models", ""))
         self._work = Path(conf.pop("work", "") or studies)
         self._pieces = Pieces(Settings.of(conf), self._work)
+        self.trainer = Trainer(self._pieces.trainings, self._pieces, self.datastore)
         super().__init__(
             app_dir,
             studies,
@@ -56,6 +61,14 @@ class StagingApp(MONAILabelApp):
     def init_infers(self) -> dict[str, Any]:
         """The tasks that are served."""
         return {name: TASKS[name](self._pieces) for name in self._models}
+
+    def init_trainers(self) -> dict[str, Any]:
+        """The models that are served and can be trained."""
+        return {name: Training() for name in MODELS if name in self._models}
+
+    def init_scoring_methods(self) -> dict[str, Any]:
+        """The ways to score labels."""
+        return {name: Scoring(method.__doc__ or "") for name, method in METHODS.items()}
 
     def init_strategies(self) -> dict[str, Any]:
         """The ways to the next study."""
@@ -85,8 +98,13 @@ class StagingApp(MONAILabelApp):
 
     def load(self) -> None:
         """Loads the networks, so that what is wrong with them is said before anything is served."""
+        self.trainer.recover()
         with self._pieces.lock:
             _ = self._pieces.predictor
+
+    def scorer(self) -> Scorer:
+        """Scores this data store's labels."""
+        return Scorer(self.datastore(), self._pieces.trainings)
 
     def infer(self, request: Mapping[str, Any], datastore: Any = None) -> dict[str, Any]:
         """One answer; see upstream. A study is named by its image id, never by a path that a client sent.
