@@ -1,10 +1,14 @@
 r"""The loop of annotation on phantoms: label some, train, label more, train again, on a really running server.
 
-An annotator who knows the truth labels six phantoms with nodules, the server trains on them, six more are labelled,
+An annotator who knows the truth labels six phantoms, the server trains on them, six more are labelled,
 and it trains again. Each time the trained network and the one that is served are compared on the patients
 that are held out, and only a better one is served from then on. A line a training goes to OUT/loop.md.
 
-python scripts/label_loop.py runs/label-loop
+The server begins with the shipped network, or, with --untrained, with random weights: as where nobody has trained
+anything on such scans.
+
+python scripts/label_loop.py runs/label-loop --untrained --resolution default \
+  --train '{"epochs": 40, "patches": 8, "patch": [32, 32, 24], "learning_rate": 0.002}'
 """
 
 from __future__ import annotations
@@ -38,20 +42,23 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder for everything; begun anew where it has labels already")
     parser.add_argument("--rounds", type=int, nargs="+", default=[6, 6], help="phantoms labelled before each training")
     parser.add_argument("--seed", type=int, default=5, help="of the phantoms")
+    parser.add_argument("--disease", default="cancer", choices=[own.value for own in Disease])
+    parser.add_argument("--untrained", action="store_true", help="begin with random weights")
     parser.add_argument("--resolution", default="tiny", choices=[own.value for own in Resolution])
     parser.add_argument("--train", type=json.loads, default={}, help="JSON of the requests that train")
     arguments = parser.parse_args()
     out: Path = arguments.out.resolve()
     if (out / "studies").exists():
         raise SystemExit(f"{out}: a folder without an earlier loop is needed")
-    # Nodules, of which the shipped network has seen none: it has learned from cancers, at a finer resolution.
-    config = PhantomConfig(resolution=Resolution(arguments.resolution), disease=Disease.NODULES)
+    disease = Disease(arguments.disease)
+    config = PhantomConfig(resolution=Resolution(arguments.resolution), disease=disease)
     wanted = sum(arguments.rounds)
-    # A third has no nodule, and nothing to label.
-    phantoms = write_labelled_phantoms(out, 2 * wanted, arguments.seed, config)
+    # Of those with nodules a third has none, and nothing to label.
+    made = wanted if disease is Disease.CANCER else 2 * wanted
+    phantoms = write_labelled_phantoms(out, made, arguments.seed, config)
     if len(phantoms) < wanted:
-        raise SystemExit(f"{wanted} phantoms with a nodule are needed; found {len(phantoms)} of {2 * wanted}")
-    server = Server(out)
+        raise SystemExit(f"{wanted} phantoms with a lesion are needed; found {len(phantoms)} of {made}")
+    server = Server(out, untrained(out) if arguments.untrained else None)
     try:
         rows, waiting = [], iter(phantoms)
         for count in arguments.rounds:
@@ -74,14 +81,27 @@ def main() -> None:
         server.end()
 
 
+def untrained(out: Path) -> Path:
+    """The outline network with random weights, seed 0."""
+    import torch
+
+    from monai_staging.networks.pretrained import write_checkpoint
+    from monai_staging.networks.segmentation import build_segmenter
+
+    torch.manual_seed(0)
+    write_checkpoint(out / "untrained.pt", build_segmenter("attention_unet", spatial_dims=3, in_channels=4), {})
+    return out / "untrained.pt"
+
+
 class Server:
     """``monai-staging label`` as a process, with a folder's studies, trainings and MLflow database."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, weights: Path | None) -> None:
         environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{out / 'mlruns.db'}", **os.environ}
         # Who is held out depends on the key: with another one it is another experiment.
         environment.setdefault("MONAI_STAGING_CASE_KEY", "label-loop")
         options = ["--studies", str(out / "studies"), "--port", "0", "--conf", "runs", str(out)]
+        options += [] if weights is None else ["--conf", "segmentation", str(weights)]
         command = [sys.executable, "-m", "monai_staging.cli", "label", *options]
         with open(out / "server.log", "w") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)

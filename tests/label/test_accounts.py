@@ -8,7 +8,7 @@ import pytest
 from monai_staging.errors import DataError, UsageError
 from monai_staging.label.accounts import VARIABLE, parse_accounts, read_accounts
 
-# As `openssl rand -hex 32` and `secrets.token_urlsafe(24)` make them. Tests are named by them: every process has the same.
+# As `openssl` and `secrets` make them. Tests are named by them: every process has the same.
 ANNA, BEN = "5b0e6f1c9a27d384" * 4, "qT3vX-9mZ_b4Rk8Wd2LsNf7Y"
 
 

@@ -123,7 +123,8 @@ def test_a_label_is_a_seg_and_a_report_in_the_archive(served: Served, image: Pat
     name = served.images[1]
     labels = kinds_of(image, tmp_path / "sent.nii.gz")
     saved = save(served, name, tmp_path / "sent.nii.gz", "reader-1", t="T2a", n="N1", m="M0", note="großer Knoten")
-    assert (saved.status_code, saved.json()) == (200, {"image": name, "label": name})
+    staging = {"t": ["T2a"], "n": ["N1"], "m": ["M0"], "edition": "8", "prefix": "c"}
+    assert (saved.status_code, saved.json()) == (200, {"image": name, "label": name, "staging": staging})
     objects = in_archive(served, name, "reader-1")
 
     # By highdicom's own reader, on the images of the series.
