@@ -42,7 +42,7 @@ from monai_staging.progress import progress
 from monai_staging.workflows.arms import Arm, ArmExperiment, config_keys
 
 BUNDLE = Path("bundles/segmentation")
-COARSE = {"spacing_mm": [3.0, 3.0, 5.0], "patch": [32, 32, 20], "width": 0.5, "patches": 4, "batch_size": 4}
+COARSE = {"spacing_mm": [3.0, 3.0, 5.0], "patch": [32, 32, 20], "width": 0.5, "patches": 4, "batch_size": 1}
 """A network that learns in a minute on one core: the strategies are compared, not the best outlines shown."""
 
 
