@@ -236,7 +236,7 @@ def draw(path: Path, document: Mapping[str, Mapping[str, Any]], counts: Sequence
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.set_xlabel("annotated studies")
         axes.set_ylabel("Dice of clicked lesions\n95 % interval over patients")
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside lower center", ncols=len(STRATEGIES))
         axes.set_title("Dice by annotated studies" + (", phantoms" if phantoms else ""), loc="left")
     return path
 
