@@ -42,6 +42,10 @@ def labelled(server: Running, tmp_path_factory: pytest.TempPathFactory) -> Itera
         ("scan-2", "reader-a", {"size": 0}),
         ("scan-2", "reader-b", {"size": 0}),
     ]
+    # The server is shared: what other tests have left is not compared.
+    for name, own in server.ask("GET", "/datastore/?output=all").json()["objects"].items():
+        for tag in own["labels"]:
+            server.ask("DELETE", "/datastore/label", params={"id": name, "tag": tag}).raise_for_status()
     for number, (name, tag, options) in enumerate(made):
         (folder / str(number)).mkdir()
         path = sent[name, tag] = cube(server, name, folder / str(number) / "label.nii.gz", **options)
