@@ -8,11 +8,10 @@ from typing import Any
 
 from fastapi import APIRouter, Body, HTTPException
 
-from monai_staging.errors import DataError
 from monai_staging.label.endpoints import Administrator, Annotator, Reader
-from monai_staging.label.held_out import FEWEST
-from monai_staging.label.orders import REFUSED, read_order
-from monai_staging.label.scoring import FINAL, METHODS, label_maps
+from monai_staging.label.orders import REFUSED
+from monai_staging.label.scoring import METHODS
+from monai_staging.label.tasks import Training
 from monai_staging.label.trainer import Busy
 from monai_staging.label.upstream import app_instance
 
@@ -25,12 +24,8 @@ def train(user: Administrator, model: str, params: dict[str, Any] | None = Body(
     app = app_instance()
     if model not in REFUSED:
         app.task(model)
-    order = read_order(model, params or {})
-    labelled = sum(FINAL in tags for tags in label_maps(app.scorer().store).values())
-    if labelled < 2 * FEWEST:
-        raise DataError(f"Train: {2 * FEWEST} studies with a final label map are needed at least; found {labelled}.")
     try:
-        return app.trainer.start(order)
+        return Training(model, app.trainer)(params or {}, app.datastore())
     except Busy as error:
         raise HTTPException(409, str(error)) from None
 
@@ -62,4 +57,5 @@ def score(user: Annotator, method: str, params: dict[str, Any] | None = Body(Non
     """Scores labels beside each other."""
     if method not in METHODS:
         raise HTTPException(404, f"Scoring: one of {', '.join(METHODS)}; found {method[:60]!r}.")
-    return app_instance().scorer().score(method, params or {})
+    app = app_instance()
+    return app.scorers[method](params or {}, app.datastore())

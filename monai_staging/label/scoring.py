@@ -16,7 +16,7 @@ from monai_staging.cohort.dicom import scan
 from monai_staging.cohort.lesions import part_of_mask
 from monai_staging.cohort.privacy import case_name
 from monai_staging.errors import DataError, UsageError
-from monai_staging.label.datastore import IMAGES, StudyDatastore
+from monai_staging.label.datastore import FINAL, IMAGES, StudyDatastore
 from monai_staging.label.kinds import KINDS
 from monai_staging.label.names import check_tag
 from monai_staging.label.trainings import Trainings
@@ -24,8 +24,8 @@ from monai_staging.measure.images import Image, check_same_grid, read_image
 from monai_staging.metrics.segmentation import dice, hausdorff_mm, mean_estimate, surface_dice
 from monai_staging.predict.choice import choose_series
 
-FINAL, MODEL = "final", "original"
-"""Tags of the labels that count, and of a model's."""
+MODEL = "original"
+"""Tag of a model's labels."""
 METRICS = ("dice", "hd95_mm", "surface_dice")
 _BY_CLIENT = ("client_id", "method", "name")
 Pair = tuple[str, str]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
@@ -59,22 +59,31 @@ def absent(error: MlflowException) -> bool:
     return error.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
+def begun_model(client: Any, uri: str, run: Any, digest: str, name: str, kind: str) -> LoggedModel:
+    """The logged model of a digest, with or without its files: one that an earlier call began, or a new one.
+
+    Args:
+        client: MLflow's.
+        uri: of the server.
+        run: that it came of, see `run_on_server`; it is logged there where the server has it.
+        digest: of what it holds.
+        name: of a new one.
+        kind: of a new one.
+    """
+    experiment = run.info.experiment_id if run is not None else models_experiment(client, uri)
+    found = client.search_logged_models([experiment], f"tags.`{DIGEST_TAG}` = '{digest}'", max_results=1)
+    if found:
+        return found[0]
+    run_id = run.info.run_id if run is not None else None
+    return client.create_logged_model(
+        experiment, name=name, source_run_id=run_id, tags={DIGEST_TAG: digest}, model_type=kind
+    )
+
+
 def logged_model(client: Any, uri: str, candidate: Candidate, digest: str, folder: Path) -> str:
     """Id of the model on the server, its files brought there; one that a broken off call began is finished."""
     run = run_on_server(client, candidate.run.run_ids)
-    experiment = run.info.experiment_id if run is not None else models_experiment(client, uri)
-    found = client.search_logged_models([experiment], f"tags.`{DIGEST_TAG}` = '{digest}'", max_results=1)
-    logged = (
-        found[0]
-        if found
-        else client.create_logged_model(
-            experiment,
-            name="nodule-model",
-            source_run_id=run.info.run_id if run is not None else None,
-            tags={DIGEST_TAG: digest},
-            model_type="nodule-classifier",
-        )
-    )
+    logged = begun_model(client, uri, run, digest, "nodule-model", "nodule-classifier")
     if logged.status != LoggedModelStatus.READY:
         path = folder / "MLmodel"
         model = Model.load(str(path))

@@ -17,7 +17,7 @@ from monai_staging.networks.pretrained.source import file_sha256
 from monai_staging.tracking.environment import versions
 from monai_staging.tracking.registry import CHAMPION
 from monai_staging.tracking.registry_card import DIGEST_TAG
-from monai_staging.tracking.registry_server import absent, answers, models_experiment, run_on_server, tracking_place
+from monai_staging.tracking.registry_server import absent, answers, begun_model, run_on_server, tracking_place
 from monai_staging.tracking.registry_versions import create_version, version_of, wait_ready
 
 WEIGHTS = "model.pt"
@@ -113,20 +113,7 @@ class WeightsRegistry:
 
     def _logged(self, client: mlflow.MlflowClient, uri: str, weights: Path, digest: str, run_ids: Sequence[str]) -> str:
         """Id of the logged model with the file, brought there; one that a broken off call began is finished."""
-        run = run_on_server(client, run_ids)
-        experiment = run.info.experiment_id if run is not None else models_experiment(client, uri)
-        found = client.search_logged_models([experiment], f"tags.`{DIGEST_TAG}` = '{digest}'", max_results=1)
-        logged = (
-            found[0]
-            if found
-            else client.create_logged_model(
-                experiment,
-                name=self.name,
-                source_run_id=run.info.run_id if run is not None else None,
-                tags={DIGEST_TAG: digest},
-                model_type="weights",
-            )
-        )
+        logged = begun_model(client, uri, run_on_server(client, run_ids), digest, self.name, "weights")
         if logged.status != LoggedModelStatus.READY:
             with tempfile.TemporaryDirectory(prefix="monai-staging-") as folder:
                 shutil.copyfile(weights, Path(folder, WEIGHTS))

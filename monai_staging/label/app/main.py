@@ -17,7 +17,7 @@ from monai_staging.label.datastore import StudyDatastore
 from monai_staging.label.infers import TASKS, StudyTask
 from monai_staging.label.orders import MODELS
 from monai_staging.label.pieces import Pieces, Settings
-from monai_staging.label.scoring import METHODS, Scorer
+from monai_staging.label.scoring import METHODS
 from monai_staging.label.strategies import STRATEGIES
 from monai_staging.label.tasks import Scoring, Training
 from monai_staging.label.trainer import Trainer
@@ -64,11 +64,11 @@ class StagingApp(MONAILabelApp):
 
     def init_trainers(self) -> dict[str, Any]:
         """The models that are served and can be trained."""
-        return {name: Training() for name in MODELS if name in self._models}
+        return {name: Training(name, self.trainer) for name in MODELS if name in self._models}
 
     def init_scoring_methods(self) -> dict[str, Any]:
         """The ways to score labels."""
-        return {name: Scoring(method.__doc__ or "") for name, method in METHODS.items()}
+        return {name: Scoring(name, self._pieces.trainings) for name in METHODS}
 
     def init_strategies(self) -> dict[str, Any]:
         """The ways to the next study."""
@@ -102,9 +102,10 @@ class StagingApp(MONAILabelApp):
         with self._pieces.lock:
             _ = self._pieces.predictor
 
-    def scorer(self) -> Scorer:
-        """Scores this data store's labels."""
-        return Scorer(self.datastore(), self._pieces.trainings)
+    @property
+    def scorers(self) -> dict[str, Scoring]:
+        """The ways to score labels, by name."""
+        return dict(self._scoring_methods)
 
     def infer(self, request: Mapping[str, Any], datastore: Any = None) -> dict[str, Any]:
         """One answer; see upstream. A study is named by its image id, never by a path that a client sent.
