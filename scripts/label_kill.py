@@ -11,11 +11,13 @@ second, not ten. It ends with 1 where a label is lost, damaged or older than one
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import importlib
 import json
 import os
 import random
+import select
 import signal
 import socket
 import sys
@@ -67,7 +69,7 @@ def main() -> int:
         finally:
             os._exit(1)
 
-    rounds = Rounds(args.studies, f"http://127.0.0.1:{port}", random.Random(args.seed))
+    rounds = Rounds(args.studies, listening, random.Random(args.seed))
     child = start()
     try:
         for number in range(1, args.rounds + 1):
@@ -90,12 +92,13 @@ class Rounds:
 
     Args:
         studies: the folder that is served.
-        url: where.
+        listening: the socket that every server serves.
         rng: draws when a server is killed.
     """
 
-    def __init__(self, studies: Path, url: str, rng: random.Random) -> None:
-        self.studies, self.url, self.rng = studies, url, rng
+    def __init__(self, studies: Path, listening: socket.socket, rng: random.Random) -> None:
+        self.studies, self.listening, self.rng = studies, listening, rng
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         names = sorted(path.name.removesuffix(".nii") for path in studies.glob("*.nii"))
         if not names:
             raise DataError(f"{studies}: NIfTI files are needed (.nii); found none.")
@@ -120,9 +123,16 @@ class Rounds:
         time.sleep(self.rng.uniform(0, 0.5))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        for thread in threads:
-            thread.join()
+        self._refuse(threads)
         return sum(self.acknowledged.values()) - before
+
+    def _refuse(self, threads: list[threading.Thread]) -> None:
+        """Hangs up on whom no server has answered: what is queued at the socket outlives the process that served it."""
+        while any(thread.is_alive() for thread in threads):
+            if select.select([self.listening], [], [], 0.02)[0]:
+                # The children have made it non-blocking, and who queued may have gone.
+                with contextlib.suppress(BlockingIOError, ConnectionError):
+                    self.listening.accept()[0].close()
 
     def _save(self, place: Place) -> None:
         name, tag = place
