@@ -105,9 +105,13 @@ def froc_curve(events: Events) -> FrocCurve:
 def resampled_sensitivity(events: Events, weights: FloatArray, at: FloatArray) -> FloatArray:
     """Sensitivities of many weightings of the scans: no mark is ever copied or sorted again.
 
+    Only what the reading of a curve needs is computed of it: false positives are counted as whole numbers down the
+    scores, and rates, in the script's order of operations, only of the two points on either side of each value of
+    ``at``.
+
     Args:
         events: of the scans.
-        weights: (resamples, S) how often each scan counts.
+        weights: (resamples, S) how often each scan counts, whole numbers.
         at: (G) false positives per scan.
 
     Returns:
@@ -120,12 +124,64 @@ def resampled_sensitivity(events: Events, weights: FloatArray, at: FloatArray) -
     step = max(1, _CELLS // (int(ends[needed - 1]) + 1)) if needed else len(weights) or 1
     for start in range(0, len(weights), step):
         part = weights[start : start + step]
-        x, y = _points(events, part, ends[:needed])
-        if needed < len(ends) and (x[:, -1] <= at.max()).any():
-            x, y = _points(events, part, ends)
-        for row, (own_x, own_y) in enumerate(zip(x, y, strict=True), start):
-            result[row] = np.interp(at, own_x, own_y)
+        read = _read(events, part, ends[:needed], at)
+        if needed < len(ends) and read is None:
+            read = _read(events, part, ends, at, whole=True)
+        result[start : start + step] = read
     return result
+
+
+def _read(
+    events: Events, weights: FloatArray, ends: IntArray, at: FloatArray, whole: bool = False
+) -> FloatArray | None:
+    """(resamples, G) sensitivities; ``None`` where a curve of these scores ends before the last of ``at``.
+
+    With ``whole`` these are all scores there are, and beyond a curve's end its last point counts.
+    """
+    until = int(ends[-1]) + 1 if len(ends) else 0
+    hits = events.hits[:until]
+    # Points of the curve: the first has nothing in it, the others all events down to a score.
+    false_in = np.concatenate([[0], np.cumsum(~hits)[ends]])
+    hits_in = np.concatenate([[0], np.cumsum(hits)[ends]])
+    counts = weights.astype(np.int32)
+    false, found = (_counted(counts, events.scans[:until][own]) for own in (~hits, hits))
+    every_false, every_hit, lesions = (
+        (weights @ own)[:, None] for own in (events.false_in_scan, events.hits_in_scan, events.lesions_in_scan)
+    )
+    scans = weights.sum(axis=1)[:, None]
+
+    def x_of(number: FloatArray | IntArray) -> FloatArray:
+        # The script's order of operations; where a resample has no event of a kind, its count is 0 throughout.
+        return np.asarray(number / np.where(every_false == 0, 1, every_false) * every_false / scans)
+
+    with np.errstate(invalid="ignore"):
+        if not whole and len(false_in) < len(events.ends) + 1 and (x_of(false[:, -1:]) <= at.max()).any():
+            return None
+        # The most false positives whose rate, as rounded, is not above each value of `at`.
+        most = np.floor(at * scans) + 1
+        for _ in range(2):
+            most -= x_of(most) > at
+        rows = np.arange(len(weights))[:, None]
+        last = np.stack([np.searchsorted(*own, side="right") for own in zip(false, most, strict=True)]) - 1
+        left = np.searchsorted(false_in, last, side="right") - 1
+        right = np.minimum(left + 1, len(false_in) - 1)
+        (low_x, low_y), (high_x, high_y) = (
+            (
+                x_of(false[rows, false_in[point]]),
+                found[rows, hits_in[point]] / np.where(every_hit == 0, 1, every_hit) * every_hit / lesions,
+            )
+            for point in (left, right)
+        )
+        # As numpy.interp, which takes a point that is met as it is.
+        slope = (high_y - low_y) / np.where(high_x > low_x, high_x - low_x, 1)
+        return np.asarray(np.where((left == right) | (low_x == at), low_y, slope * (at - low_x) + low_y))
+
+
+def _counted(counts: NDArray[np.int32], scans: IntArray) -> NDArray[np.int32]:
+    """(resamples, 1 + events) how many events there are down to each."""
+    found: NDArray[np.int32] = np.zeros((len(counts), 1 + len(scans)), dtype=np.int32)
+    np.cumsum(counts[:, scans], axis=1, out=found[:, 1:])
+    return found
 
 
 def _reaching(events: Events, ends: IntArray, false: float) -> int:
