@@ -10,6 +10,7 @@ CPM lies on a whole number of false positives, where the curve may be vertical, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -150,7 +151,7 @@ def _read(
     )
     scans = weights.sum(axis=1)[:, None]
 
-    def x_of(number: FloatArray | IntArray) -> FloatArray:
+    def x_of(number: NDArray[Any]) -> FloatArray:
         # The script's order of operations; where a resample has no event of a kind, its count is 0 throughout.
         return np.asarray(number / np.where(every_false == 0, 1, every_false) * every_false / scans)
 
