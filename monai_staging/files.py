@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,27 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: str | os.PathLike[str], names: str) -> None:
+    """Removes the temporary files and folders (``.<process>.tmp.<name>``) of processes that were killed.
+
+    Args:
+        folder: that they lie in; it may be missing.
+        names: regular expression of what they were to become.
+    """
+    import psutil
+
+    if not os.path.isdir(folder):
+        return
+    temporary = re.compile(rf"\.(\d+)\.tmp\.({names})")
+    for path in Path(folder).iterdir():
+        match = temporary.fullmatch(path.name)
+        if match and not psutil.pid_exists(int(match[1])):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def copy_atomic(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
@@ -56,6 +78,29 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
 def write_json_atomic(path: str | os.PathLike[str], document: Any) -> None:
     """Writes ``document`` as indented JSON to ``path``, atomically."""
     write_text_atomic(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_archive(path: str | os.PathLike[str], content: Any, **arguments: Any) -> None:
+    """Writes ``content`` to ``path`` with ``torch.save``, atomically; the same content gives the same bytes.
+
+    Args:
+        path: of the file.
+        content: tensors and plain values.
+        arguments: of ``torch.save``.
+
+    Raises:
+        OSError: it cannot be written. torch itself covers that with an error of positions in the archive.
+    """
+    import torch
+
+    # Through a file object: given a name, torch writes that name (here a temporary one) into the archive.
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        try:
+            torch.save(content, file, **arguments)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 CACHE_VARIABLE = "MONAI_STAGING_CACHE"

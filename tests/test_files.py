@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_staging.files import atomic_path, write_json_atomic, write_text_atomic
+from monai_staging.files import atomic_path, remove_abandoned, write_json_atomic, write_text_atomic
 
 
 def test_takes_the_place_of_the_old_file(tmp_path: Path) -> None:
@@ -67,3 +67,24 @@ def test_json_is_readable_and_keeps_every_letter(tmp_path: Path) -> None:
     assert json.loads(text) == document
     assert "Müller" in text
     assert text.endswith("}\n")
+
+
+def test_an_archive_that_has_no_room_is_the_system_s_error(tmp_path: Path) -> None:
+    code = f"""
+import resource, torch
+from monai_staging.files import write_archive
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+write_archive({str(tmp_path / "a.pt")!r}, {{"weights": torch.zeros(1000)}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == "OSError: [Errno 27] File too large"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
+    dead, alive = 2**22 + 1, os.getpid()
+    for name in (f".{dead}.tmp.a.pt", f".{dead}.tmp.b.pt", f".{alive}.tmp.a.pt", "a.pt"):
+        (tmp_path / name).touch()
+    remove_abandoned(tmp_path, r"a\.pt")
+    assert {path.name for path in tmp_path.iterdir()} == {f".{dead}.tmp.b.pt", f".{alive}.tmp.a.pt", "a.pt"}
+    remove_abandoned(tmp_path / "nothing", "a")

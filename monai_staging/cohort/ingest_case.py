@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from monai_staging.errors import DataError
 
 INTERNAL_ERROR = "internal-error"
 WORKER_DIED = "worker-died"
-# The disk is full, over quota or read-only: nothing is wrong with the series, and the next one would fail too.
-_FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +64,9 @@ def ingest_case(task: Task) -> Entry:
         )
         return _written(task, entry)
     except OSError as error:
-        if error.errno in _FATAL:
-            raise DataError(f"{task.out}: cannot be written to ({error.strerror})") from error
-        return failed(task, INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+        # The disk is full, over quota, read-only, broken: nothing is wrong with the series, and the next one would fail
+        # too.
+        raise DataError(f"{task.out}: cannot be written to ({error.strerror or error})") from error
 
 
 def failed(task: Task, rule: str, found: str) -> Entry:

@@ -162,7 +162,8 @@ def _write(path: str | os.PathLike[str], array: npt.NDArray[Any], affine: npt.ND
         file.write(header.binaryblock)
         file.write(b"\0" * (_DATA_OFFSET - _HEADER_BYTES))
         # NIfTI's first index runs fastest: the transpose of a Fortran-ordered array is written without a copy.
-        np.ascontiguousarray(array.T, dtype=array.dtype.newbyteorder("<")).tofile(file)
+        # Not tofile(): on a full disk it raises an error that does not say so.
+        file.write(np.ascontiguousarray(array.T, dtype=array.dtype.newbyteorder("<")).data)
 
 
 def _map(path: Path, types: tuple[np.dtype[Any], ...]) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from monai_staging.errors import UsageError
-from monai_staging.files import atomic_path
+from monai_staging.files import atomic_path, remove_abandoned
 
 ZIP = ".zip"
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the same files give the same zip
@@ -40,7 +41,9 @@ def new_package(out: Path) -> Iterator[Path]:
     """
     check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{os.getpid()}.tmp.{out.stem if out.suffix == ZIP else out.name}")
+    folder = out.stem if out.suffix == ZIP else out.name
+    remove_abandoned(out.parent, "|".join(map(re.escape, (folder, out.name))))
+    temporary = out.with_name(f".{os.getpid()}.tmp.{folder}")
     try:
         temporary.mkdir()
         yield temporary

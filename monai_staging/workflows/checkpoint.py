@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import psutil
 import torch
 from ignite.engine import Engine, Events
 
 from monai_staging.errors import DataError, UsageError
-from monai_staging.files import write_json_atomic
+from monai_staging.files import remove_abandoned, write_json_atomic
 from monai_staging.workflows.rank import is_main_process
 from monai_staging.workflows.saved_state import (
     bare,
@@ -33,9 +32,11 @@ logger = logging.getLogger("monai_staging.workflows")
 _NAME = re.compile(r"checkpoint-(\d+)\.pt")
 EARLIER = "earlier"
 """Folder in ``save_dir`` for the files of the training before, when a new one begins there."""
-COMPANIONS = ("tracking-run.json",)
-"""Files of others in ``save_dir`` that go where a training's checkpoints go: here the name of its MLflow run."""
-_TEMPORARY = re.compile(r"\.(\d+)\.tmp\.(checkpoint-\d+|best)\.pt")
+PUT_BY = "not-finite.pt"
+"""The state in which a training ended because its loss was no number."""
+COMPANIONS = ("tracking-run.json", PUT_BY)
+"""Files in ``save_dir`` that go where a training's checkpoints go; the first is the name of its MLflow run."""
+_WRITTEN = r"(checkpoint-\d+|best|not-finite)\.pt"
 
 
 class Stateful(Protocol):
@@ -65,7 +66,8 @@ class TrainingCheckpoint:
 
     Kept: network, optimizer, schedule, gradient scaler, early stopping, best metric, epoch and iteration, random
     generators, and ``extras``. Files, in ``save_dir``: ``checkpoint-<epoch>.pt`` (the last ``keep``), ``best.pt``
-    (weights only, a plain state dict) and ``best.json`` (its metric, epoch and sha256). All are written atomically and
+    (weights only, a plain state dict) and ``best.json`` (its metric, epoch and sha256), and ``not-finite.pt`` where a
+    loss was no number. All are written atomically and
     read with ``weights_only=True``. A training that begins anew moves those of an earlier one to ``earlier/``, or they
     might be taken for its own. Attach it to the trainer; it saves after all other handlers of the epoch, whatever the
     order of the list. With ``EpochSeeder`` on the same trainer, a resumed training sees the data of one that was not
@@ -212,12 +214,8 @@ class TrainingCheckpoint:
 
     def _sweep(self) -> None:
         """Removes what killed writers left half written."""
-        if not is_main_process() or not self.save_dir.is_dir():
-            return
-        for path in self.save_dir.iterdir():
-            match = _TEMPORARY.fullmatch(path.name)
-            if match and not psutil.pid_exists(int(match[1])):
-                path.unlink(missing_ok=True)
+        if is_main_process():
+            remove_abandoned(self.save_dir, _WRITTEN)
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -246,9 +244,15 @@ class TrainingCheckpoint:
         self.best = {"metric": self.metric, "value": value, "epoch": epoch}
         return True
 
-    def _save(self, engine: Any, epoch: int) -> None:
+    def put_by(self, engine: Any, why: Mapping[str, Any]) -> Path:
+        """Writes the state as it is now, with ``why``, to ``not-finite.pt``; gives the file. No resume reads it."""
+        path = self.save_dir / PUT_BY
+        write_state({**self._state(engine, int(engine.state.epoch)), "why": dict(why)}, path)
+        return path
+
+    def _state(self, engine: Any, epoch: int) -> dict[str, Any]:
         scaler = getattr(engine, "scaler", None)
-        state = {
+        return {
             "training": self._training_key,
             "epoch": epoch,
             "iteration": int(engine.state.iteration),
@@ -262,11 +266,21 @@ class TrainingCheckpoint:
             "identity": self.identity,
             "random": random_state(),
         }
+
+    def _save(self, engine: Any, epoch: int) -> None:
+        state = self._state(engine, epoch)
         for path in self.checkpoints():
             if _epoch(path) > epoch:
                 # Of an earlier training, or damaged and passed over: it must not be taken for the newest.
                 path.unlink(missing_ok=True)
-        write_state(state, self.save_dir / f"checkpoint-{epoch:04d}.pt")
+        path = self.save_dir / f"checkpoint-{epoch:04d}.pt"
+        try:
+            write_state(state, path)
+        except OSError as error:
+            raise DataError(
+                f"Checkpoint {path} cannot be written ({error.strerror or error}); once it can, resume=true goes on "
+                "from the one before it."
+            ) from error
         for path in self.checkpoints()[self.keep :]:
             path.unlink(missing_ok=True)
 

@@ -21,7 +21,7 @@ from monai_staging.cohort.nodules import load_nodules
 from monai_staging.cohort.nodules.nodule import NoduleSet
 from monai_staging.cohort.nodules.split import NoduleSplit, split_nodules
 from monai_staging.errors import UsageError
-from monai_staging.files import atomic_path, cache_folder
+from monai_staging.files import cache_folder, write_archive
 from monai_staging.transforms.nodule_features import NoduleFeatures
 from monai_staging.transforms.nodule_views import NoduleViews
 
@@ -148,8 +148,7 @@ class NoduleData:
                 found = self._read(path) if waited else None
                 if found is None:
                     found = self._make()
-                    with atomic_path(path) as temporary:
-                        torch.save(found, temporary)
+                    write_archive(path, found)
         except OSError as error:
             logger.warning("%s cannot be written (%s): views are cut anew each time.", path, error.strerror)
         return self._make() if found is None else found

@@ -22,7 +22,7 @@ from monai_staging.cohort.volume import read_volume
 from monai_staging.detection.detector import Detector
 from monai_staging.detection.two_stage import CandidateCubes
 from monai_staging.errors import DataError, UsageError
-from monai_staging.files import atomic_path, cache_folder
+from monai_staging.files import cache_folder, write_archive
 from monai_staging.metrics.intervals import FloatArray
 from monai_staging.progress import progress
 from monai_staging.workflows.staging_data import file_state
@@ -178,5 +178,4 @@ class NoduleCutter:
             "boxes_mm": torch.from_numpy(np.ascontiguousarray(found.boxes_mm)),
             "scores": torch.from_numpy(np.ascontiguousarray(found.scores)),
         }
-        with atomic_path(folder / f"{file_stem(case.series)}.pt") as temporary:
-            torch.save(state, temporary)
+        write_archive(folder / f"{file_stem(case.series)}.pt", state)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from monai_staging.errors import DataError
-from monai_staging.files import atomic_path
+from monai_staging.files import write_archive
 
 FORMAT = 1
 
@@ -87,10 +87,24 @@ def write_state(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
 
 def write_tensors(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Writes ``content`` with ``torch.save``, atomically; the same content gives the same bytes."""
-    content = plain(content)
-    # Through a file object: given a name, torch writes that name (here a temporary one) into the archive.
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save(content, file)
+    write_archive(path, plain(content))
+
+
+def read_tensors(path: str | os.PathLike[str]) -> Any:
+    """What ``torch.save`` wrote to ``path``, tensors on the CPU, without running code; its checksums are verified.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    try:
+        # torch reads an archive without looking at its checksums.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is None:
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive fails in a hundred ways
+        raise DataError(f"{path} cannot be read: {error}") from error
+    raise DataError(f"{path}: the checksum of {damaged} is wrong; the file is damaged.")
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -100,16 +114,9 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
         DataError: if the file is damaged, or of another format.
     """
     try:
-        # torch reads an archive without looking at its checksums.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise DataError(f"Checkpoint {path}: the checksum of {damaged} is wrong; the file is damaged.")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged archive fails in a hundred ways
-        raise DataError(f"Checkpoint {path} cannot be read: {error}") from error
+        state = read_tensors(path)
+    except DataError as error:
+        raise DataError(f"Checkpoint {error}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
         raise DataError(f"Checkpoint {path} is of format {found}, not {FORMAT}.")

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from ignite.engine import Engine
@@ -71,19 +71,36 @@ class EarlyStop(EarlyStopHandler):
         self._handler.best_score = state_dict["best_score"]
 
 
+class KeepsState(Protocol):
+    """What can put a training's state aside: a ``TrainingCheckpoint``."""
+
+    def put_by(self, engine: Any, why: Mapping[str, Any]) -> Path:
+        """Writes the state as it is now to a file of its own; gives the file."""
+
+
 class FiniteLoss:
     """Ends a training with an error when its loss is not finite, before that reaches the weights.
 
     Args:
-        cohort: cohort folder: a batch of ``patient`` is then named by keyed hashes. A batch of ``case`` (keyed hashes
-            already) needs none.
+        cohort: cohort folder: a batch of ``patient`` is then named by keyed hashes. A batch of ``key`` needs none.
+        checkpoint: keeps the state of that moment, for a look at it; a resumed training does not continue from there.
+        key: of the batch's cases: their names, which tell of no patient, or their numbers.
+        names: of the cases that are numbered.
 
     Raises:
-        DataError: in the iteration in question, with epoch, iteration, the loss and the batch's cases.
+        DataError: in the iteration in question, with epoch, iteration, loss, the batch's cases and the state's file.
     """
 
-    def __init__(self, cohort: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        cohort: str | os.PathLike[str] | None = None,
+        checkpoint: KeepsState | None = None,
+        key: str = "case",
+        names: Sequence[str] | None = None,
+    ) -> None:
         self._cohort = Path(cohort) if cohort is not None else None
+        self.checkpoint = checkpoint
+        self._key, self._names = key, names
 
     def attach(self, engine: Engine) -> None:
         """Attaches to a MONAI trainer."""
@@ -93,19 +110,33 @@ class FiniteLoss:
         loss = engine.state.output["loss"]
         if bool(torch.isfinite(loss).all()):
             return
+        cases = self.cases(engine.state.batch)
+        kept = ""
+        if self.checkpoint is not None:
+            try:
+                path = self.checkpoint.put_by(engine, {"loss": loss.detach().cpu(), "cases": cases})
+                kept = f" The state of that moment is in {path}."
+            except OSError as error:
+                kept = f" The state of that moment could not be kept ({error.strerror or error})."
         raise DataError(
             f"Training: the loss is {loss.tolist()} in epoch {engine.state.epoch}, iteration {engine.state.iteration} "
-            f"({self._cases(engine.state.batch)}); a loss must be finite."
+            f"({'cases ' + ', '.join(cases) if cases else 'cases not named'}); a loss must be finite.{kept}"
         )
 
-    def _cases(self, batch: Any) -> str:
-        names = batch.get("case") if isinstance(batch, Mapping) else None
-        if isinstance(names, Sequence) and not isinstance(names, str):
-            return "cases " + ", ".join(dict.fromkeys(map(str, names)))
-        patients = batch.get("patient") if isinstance(batch, Mapping) else None
+    def cases(self, batch: Any) -> list[str]:
+        """The names of a batch's cases, each once; none where the batch does not tell."""
+        if not isinstance(batch, Mapping):
+            return []
+        found = batch.get(self._key)
+        if isinstance(found, torch.Tensor):
+            numbers = [int(number) for number in found.flatten().tolist()]
+            found = [self._names[number] if self._names else f"{self._key} {number}" for number in numbers]
+        if isinstance(found, Sequence) and not isinstance(found, str):
+            return list(dict.fromkeys(map(str, found)))
+        patients = batch.get("patient")
         if self._cohort is None or not isinstance(patients, Sequence) or isinstance(patients, str):
-            return "cases not named"
+            return []
         from monai_staging.cohort.privacy import case_name, load_key
 
         key = load_key(self._cohort)
-        return "cases " + ", ".join(dict.fromkeys(case_name(str(patient), key) for patient in patients))
+        return list(dict.fromkeys(case_name(str(patient), key) for patient in patients))

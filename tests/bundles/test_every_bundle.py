@@ -21,6 +21,7 @@ from monai_staging.histology.phantom import HistologyConfig, default_slides
 from monai_staging.networks.pretrained import write_checkpoint
 from monai_staging.transforms.nodule_features import FEATURES
 from monai_staging.workflows.patients_data import MEASURED
+from monai_staging.workflows.stopping import FiniteLoss
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 Check = Callable[..., ConfigWorkflow]
@@ -217,7 +218,14 @@ def test_every_config_has_the_properties_of_a_bundle(
         write_checkpoint(keys["weights"], network_of(run, **keys), {})
         shutil.copy(POINTS, tmp_path)
         (tmp_path / "threshold.json").write_text(json.dumps({"threshold": 0.5}))
-    check_properties("train" if run.trains else "infer", *run.files, **keys)
+    workflow = check_properties("train" if run.trains else "infer", *run.files, **keys)
+    if not run.trains:
+        return
+    # A loss that is no number is told of with the cases it is of, and none of their patients, and the state is kept.
+    (guard,) = [one for one in workflow.parser.get_parsed_content("train#handlers") if isinstance(one, FiniteLoss)]
+    named = guard.cases(next(iter(workflow.parser.get_parsed_content("train#dataloader"))))
+    assert named and not [name for name in named if "PH-" in name]
+    assert guard.checkpoint is workflow.parser.get_parsed_content("checkpoint")
 
 
 def test_no_config_and_no_network_is_forgotten() -> None:

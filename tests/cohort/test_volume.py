@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
+import resource
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -165,3 +169,18 @@ def test_a_failed_write_leaves_the_old_file(stored, monkeypatch):
         write_volume(stored, example(5))
     assert stored.read_bytes() == before
     assert [path.name for path in stored.parent.iterdir()] == [stored.name]
+
+
+def test_a_disk_without_room_is_said(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        code = 0
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+            write_volume(tmp_path / "a.nii", example())
+        except OSError as error:
+            code = error.errno
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.EFBIG
+    assert list(tmp_path.iterdir()) == []

@@ -49,3 +49,12 @@ def test_a_zip_holds_a_folder_of_its_name_and_is_the_same_each_time(tmp_path: Pa
     assert (tmp_path / "1" / "own.zip").read_bytes() == (tmp_path / "2" / "own.zip").read_bytes()
     with pytest.raises(UsageError, match="found the file"), new_package(tmp_path / "1" / "own.zip"):
         pass
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    for name in ("out", "out.zip"):
+        left = tmp_path / f".{2**22 + 1}.tmp.{name}"
+        left.mkdir() if name == "out" else left.touch()
+    with new_package(tmp_path / "out.zip") as folder:
+        (folder / "a").write_text("a")
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.zip"]

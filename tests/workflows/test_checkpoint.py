@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +15,14 @@ import pytest
 import torch
 from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ValidationHandler
 
 from monai_staging.errors import DataError, UsageError
 from monai_staging.workflows.checkpoint import TrainingCheckpoint
 from monai_staging.workflows.determinism import EpochSeeder
-from monai_staging.workflows.stopping import EarlyStop
+from monai_staging.workflows.saved_state import read_state
+from monai_staging.workflows.stopping import EarlyStop, FiniteLoss
 
 
 class Training:
@@ -175,6 +178,48 @@ def test_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
     assert "checkpoint-0002.pt" in caplog.text
     assert resumed.epochs == [2, 3]
     assert torch.equal(resumed.network.weight, whole.network.weight)
+
+
+def test_without_room_for_a_checkpoint_the_one_before_is_named_as_the_way_on(tmp_path: Path) -> None:
+    whole = Training(tmp_path / "whole", [0.1, 0.2]).run()
+    Training(tmp_path / "full", [0.1, 0.2], epochs=1).run()
+    size = (tmp_path / "full" / "checkpoint-0001.pt").stat().st_size
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+            Training(tmp_path / "full", [0.1, 0.2], resume=True).run()
+        except DataError as error:
+            code = 0 if "checkpoint-0002.pt cannot be written (File too large)" in str(error) else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert names(tmp_path / "full") == ["best.json", "best.pt", "checkpoint-0001.pt"]
+    resumed = Training(tmp_path / "full", [0.1, 0.2], resume=True).run()
+    assert resumed.epochs == [2] and torch.equal(resumed.network.weight, whole.network.weight)
+
+
+def test_a_loss_that_is_no_number_leaves_its_state_and_a_resume_does_not_take_it(tmp_path: Path) -> None:
+    whole = Training(tmp_path / "whole", [0.1, 0.2]).run()
+    broken = Training(tmp_path / "parts", [0.1, 0.2])
+    FiniteLoss(checkpoint=broken.checkpoint).attach(broken.trainer)
+
+    @broken.trainer.on(IterationEvents.FORWARD_COMPLETED)
+    def poison(engine: Any) -> None:
+        if engine.state.iteration == 4:
+            engine.state.output["pred"] = engine.state.output["pred"] * float("nan")
+
+    with pytest.raises(DataError, match=r"loss is nan in epoch 2, iteration 4 .* is in .*parts/not-finite\.pt"):
+        broken.run()
+    state = read_state(tmp_path / "parts" / "not-finite.pt")
+    assert (state["epoch"], state["iteration"], state["why"]["cases"]) == (2, 4, [])
+    assert (
+        torch.equal(state["network"]["weight"], broken.network.weight) and state["network"]["weight"].isfinite().all()
+    )
+    assert state["why"]["loss"].isnan()
+    resumed = Training(tmp_path / "parts", [0.1, 0.2], resume=True).run()
+    assert resumed.epochs == [2] and torch.equal(resumed.network.weight, whole.network.weight)
 
 
 def test_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:

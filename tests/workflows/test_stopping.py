@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,10 @@ def test_unknown_metric_is_told() -> None:
         trainer.run([0])
 
 
-def nan_trainer(guard: FiniteLoss) -> SupervisedTrainer:
+def nan_trainer(guard: FiniteLoss, **more: Any) -> SupervisedTrainer:
     items = [
         {"image": torch.full((2,), value), "label": torch.zeros(1), "patient": f"SMITH-{index}"}
+        | {name: values[index] for name, values in more.items()}
         for index, value in enumerate([1.0, 1.0, float("inf"), 1.0])
     ]
     network = torch.nn.Linear(2, 1)
@@ -91,3 +93,29 @@ def test_cases_without_a_cohort_stay_unnamed() -> None:
     with pytest.raises(DataError, match="cases not named") as caught:
         nan_trainer(FiniteLoss()).run()
     assert "SMITH" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "arguments", "said"),
+    [
+        ({"case": ["case-a", "case-b", "case-c", "case-c"]}, {}, "cases case-c)"),
+        ({"name": ["a", "b", "c", "d"]}, {"key": "name"}, "cases c, d)"),
+        ({"study": [0, 0, 1, 0]}, {"key": "study", "names": ["case-a", "case-b"]}, "cases case-b, case-a)"),
+        ({"index": [5, 6, 7, 8]}, {"key": "index"}, "cases index 7, index 8)"),
+    ],
+)
+def test_cases_are_named_as_the_batch_has_them(
+    more: dict[str, list[Any]], arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DataError, match="loss is") as caught:
+        nan_trainer(FiniteLoss(**arguments), **more).run()
+    assert said in str(caught.value) and "SMITH" not in str(caught.value)
+
+
+def test_a_state_that_cannot_be_kept_hides_no_cases() -> None:
+    class Full:
+        def put_by(self, engine: Any, why: Any) -> Path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DataError, match=r"cases c, d.*could not be kept \(No space left on device\)"):
+        nan_trainer(FiniteLoss(checkpoint=Full(), key="name"), name=["a", "b", "c", "d"]).run()

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from monai_staging.errors import DataError, UsageError
-from monai_staging.files import atomic_path
+from monai_staging.files import write_archive
 from monai_staging.networks.pretrained.exported import exported_state_dict
 from monai_staging.networks.pretrained.source import Fact
 
@@ -65,9 +65,7 @@ def write_checkpoint(path: str | os.PathLike[str], backbone: nn.Module, source: 
         while name.startswith(("_orig_mod.", "module.")):
             name = name.partition(".")[2]
         state[name] = value.detach().cpu().contiguous()
-    # Through an open file: given a path, torch.save would write the temporary name into the archive.
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save({"state_dict": state, "source": dict(source)}, file)
+    write_archive(path, {"state_dict": state, "source": dict(source)})
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
