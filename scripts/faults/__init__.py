@@ -1,0 +1,1 @@
+"""Faults on purpose: real commands are killed, starved and lied to, and run again."""
