@@ -73,18 +73,18 @@ class Lesion:
             raise DataError(f"lesion: kind must be one of {', '.join(LESION_KINDS)}; found {self.kind!r}")
         for name in ("center_mm", "size_mm"):
             value = getattr(self, name)
-            if len(value) != 3 or not all(_is_number(v) for v in value):
+            if len(value) != 3 or not all(is_number(v) for v in value):
                 raise DataError(f"lesion: {name} must be three finite numbers; found {value!r}")
         if min(self.size_mm) < 0:
             raise DataError(f"lesion: size_mm must not be negative; found {self.size_mm!r}")
         for name in ("diameter_mm", "solid_diameter_mm"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value >= 0):
+            if value is not None and not (is_number(value) and value >= 0):
                 raise DataError(f"lesion: {name} must be a number of millimetres or null; found {value!r}")
         if self.label is not None and not (_is_integer(self.label) and self.label > 0):
             raise DataError(f"lesion: label must be a positive integer or null; found {self.label!r}")
         for box in self.boxes:
-            if len(box) != 5 or not _is_integer(box[0]) or not all(_is_number(v) for v in box[1:]):
+            if len(box) != 5 or not _is_integer(box[0]) or not all(is_number(v) for v in box[1:]):
                 raise DataError(f"lesion: a box is (slice, xmin, ymin, xmax, ymax); found {box!r}")
         try:
             check_ratings(self.malignancy, self.ratings)
@@ -184,7 +184,7 @@ class Case:
         if not isinstance(self.clinical, Mapping):
             raise self._error(f"clinical must be an object; found {_kind(self.clinical)}")
         age = self.clinical.get("age")
-        if age is not None and not (_is_number(age) and 0 <= age <= 130):
+        if age is not None and not (is_number(age) and 0 <= age <= 130):
             raise self._error(f"age must be 0 to 130 years or null; found {age!r}")
         for name, allowed in (("sex", SEXES), ("smoking", SMOKING)):
             value = self.clinical.get(name)
@@ -197,6 +197,8 @@ class Case:
     def _check_path(self, name: str, value: str | None) -> None:
         if value is None:
             return
+        if not isinstance(value, str) or "\0" in value:
+            raise self._error(f"{name} must be a path inside the cohort's folder; found {_kind(value)}")
         path = PurePosixPath(value)
         if path.is_absolute() or ".." in path.parts or "\\" in value:
             raise self._error(f"{name} must be a path inside the cohort's folder; found {value!r}")
@@ -287,8 +289,12 @@ def _as_tuple(name: str, key: str, value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number, as a float holds it."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
 
 
 def _is_integer(value: object) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from monai_staging.cohort.case import Case, CaseError
+from monai_staging.cohort.case import Case, CaseError, is_number
 from monai_staging.errors import DataError
 from monai_staging.files import write_text_atomic
 
@@ -18,6 +19,7 @@ FILE_NAME = "cohort.json"
 # The version of the format of cohort.json, raised whenever an older reader would misread a newer file.
 VERSION = 1
 PARTS = ("training", "validation", "test")
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _KEYS = ("name", "version", "spacing", "source", *PARTS)
 
 
@@ -114,8 +116,10 @@ def load_cohort(path: str | os.PathLike[str], *, identify: bool = False) -> Coho
     except OSError as error:
         raise DataError(f"Cohort {path}: {FILE_NAME} cannot be read ({error.strerror})") from None
     try:
-        document = json.loads(content)
-    except ValueError as error:
+        document = json.loads(content, parse_constant=_refuse_constant)
+        if _HALF.search(content):  # half a character can be read, but not written
+            json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise DataError(f"Cohort {path}: {FILE_NAME} is not JSON ({error})") from None
     if not isinstance(document, dict) or set(document) != set(_KEYS):
         found = sorted(document) if isinstance(document, dict) else type(document).__name__
@@ -140,6 +144,10 @@ def load_cohort(path: str | os.PathLike[str], *, identify: bool = False) -> Coho
     )
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
 def _cases(path: Path, part: str, documents: list[Any], identify: bool) -> tuple[Case, ...]:
     cases = []
     for index, document in enumerate(documents):
@@ -155,7 +163,7 @@ def _cases(path: Path, part: str, documents: list[Any], identify: bool) -> tuple
 def _spacing(path: Path, value: Any) -> tuple[float, float, float] | None:
     if value is None:
         return None
-    if isinstance(value, list) and len(value) == 3 and all(isinstance(v, (int, float)) and v > 0 for v in value):
+    if isinstance(value, list) and len(value) == 3 and all(is_number(v) and v > 0 for v in value):
         return (float(value[0]), float(value[1]), float(value[2]))
     raise DataError(f"Cohort {path}: spacing must be three positive numbers of millimetres or null; found {value!r}")
 

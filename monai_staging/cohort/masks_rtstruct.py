@@ -25,6 +25,7 @@ from monai_staging.cohort.masks_source import (
     open_object,
     point,
     refusal,
+    refusing_damage,
     whole_number,
 )
 from monai_staging.cohort.volume import Volume
@@ -51,7 +52,9 @@ def list_rois(source: Source) -> dict[str, int]:
     Raises:
         SeriesRefused: the object is not an RTSTRUCT.
     """
-    return {name: len(contours) for name, contours in _contours(open_object(source, _CLASSES)).items()}
+    dataset = open_object(source, _CLASSES)
+    with refusing_damage(dataset):
+        return {name: len(contours) for name, contours in _contours(dataset).items()}
 
 
 def mask_from_rtstruct(
@@ -72,22 +75,22 @@ def mask_from_rtstruct(
             slices than the volume's, or a contour that leaves the volume.
     """
     dataset = open_object(source, _CLASSES)
-    contours = _contours(dataset)
-    wanted = [name for name, own in contours.items() if own] if rois is None else list(rois)
-    for name in wanted:
-        if not contours.get(name):
-            kind = "no closed planar contour" if name in contours else "not in the structure set"
-            found = (
-                f"structure {name!r}: {kind}; it has {', '.join(own for own in contours if contours[own]) or 'none'}."
-            )
-            raise refusal(dataset, Rule.NOT_A_MASK, found)
-    frames = _frames_of_reference(dataset)
-    for name in wanted:
-        check_frame_of_reference(dataset, f"structure {name!r}", frames[name], frame_of_reference)
-    return {
-        name: _mask(dataset, name, [_points(dataset, name, contour) for contour in contours[name]], volume)
-        for name in wanted
-    }
+    with refusing_damage(dataset):
+        contours = _contours(dataset)
+        wanted = [name for name, own in contours.items() if own] if rois is None else list(rois)
+        for name in wanted:
+            if not contours.get(name):
+                kind = "no closed planar contour" if name in contours else "not in the structure set"
+                held = ", ".join(own for own in contours if contours[own]) or "none"
+                found = f"structure {name!r}: {kind}; it has {held}."
+                raise refusal(dataset, Rule.NOT_A_MASK, found)
+        frames = _frames_of_reference(dataset)
+        for name in wanted:
+            check_frame_of_reference(dataset, f"structure {name!r}", frames[name], frame_of_reference)
+        return {
+            name: _mask(dataset, name, [_points(dataset, name, contour) for contour in contours[name]], volume)
+            for name in wanted
+        }
 
 
 def _names(dataset: Dataset) -> dict[int, str]:

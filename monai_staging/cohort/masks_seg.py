@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from monai_staging.cohort.dicom.codestream import cut_frame
+from monai_staging.cohort.dicom.codestream import cut_frame, wrong_size
+from monai_staging.cohort.dicom.pixels import decoded
 from monai_staging.cohort.dicom.rules import Rule
+from monai_staging.cohort.limits import IMAGE_CODEC, overclaimed, oversized
 from monai_staging.cohort.masks_source import (
     Source,
     check_frame_of_reference,
@@ -21,6 +23,7 @@ from monai_staging.cohort.masks_source import (
     open_object,
     point,
     refusal,
+    refusing_damage,
     whole_number,
 )
 from monai_staging.cohort.volume import Volume
@@ -32,6 +35,7 @@ SPACING_TOLERANCE = 1.5
 """Frames may be this many times as far apart (SpacingBetweenSlices) as the slices they are placed on."""
 GRID_TOLERANCE_VOXELS = 0.1
 """How far a pixel's centre may lie from a voxel's, anywhere on the frame."""
+_SIZES = ("Rows", "Columns", "BitsAllocated")
 _CLASSES = {
     "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation Storage",
     "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
@@ -54,7 +58,9 @@ def list_segments(source: Source) -> dict[int, str]:
     Raises:
         SeriesRefused: the object is not a SEG.
     """
-    return _labels(open_object(source, _CLASSES))
+    dataset = open_object(source, _CLASSES)
+    with refusing_damage(dataset):
+        return _labels(dataset)
 
 
 def mask_from_seg(
@@ -79,10 +85,11 @@ def mask_from_seg(
             reference, off the volume's grid, or a marked pixel outside it.
     """
     dataset = open_object(source, _CLASSES)
-    labels = _labels(dataset)
-    wanted = list(labels) if segments is None else list(segments)
-    masks = {number: np.zeros(volume.shape, np.uint8, order="F") for number in wanted}
-    _place_all(dataset, masks, volume, threshold, frame_of_reference)
+    with refusing_damage(dataset):
+        labels = _labels(dataset)
+        wanted = list(labels) if segments is None else list(segments)
+        masks = {number: np.zeros(volume.shape, np.uint8, order="F") for number in wanted}
+        _place_all(dataset, masks, volume, threshold, frame_of_reference)
     return [Segment(number, labels[number], masks[number]) for number in wanted]
 
 
@@ -105,7 +112,9 @@ def union_from_seg(
     """
     unions = {name: np.zeros(volume.shape, np.uint8, order="F") for name in name_of.values()}
     masks = {number: unions[name] for number, name in name_of.items()}
-    _place_all(open_object(source, _CLASSES), masks, volume, 0.5, frame_of_reference)
+    dataset = open_object(source, _CLASSES)
+    with refusing_damage(dataset):
+        _place_all(dataset, masks, volume, 0.5, frame_of_reference)
     return unions
 
 
@@ -151,17 +160,21 @@ def _labels(dataset: Dataset) -> dict[int, str]:
 def _frames(dataset: Dataset, threshold: float) -> Any:
     """Yields (segment number or ``None`` for a labelmap, pixels, affine of (column, row) to LPS mm) of each frame."""
     kind = str(dataset.get("SegmentationType", ""))
+    rows, columns = _check_claim(dataset)
     try:
         cut = cut_frame(dataset)
-        pixels = dataset.pixel_array
-    # Decoders raise whatever their libraries raise; all of it means that there are no pixels to trust.
+        size = wrong_size(dataset)
+        pixels = None if cut or size else decoded(dataset)
+    # Whatever pydicom raises of fragments that do not fit; all of it means that there are no pixels to trust.
     except Exception as error:
         reason = " ".join(str(error).split())
         raise refusal(dataset, Rule.UNDECODABLE, f"pixels of the SEG cannot be decoded ({reason}).") from error
     if cut is not None:
         found = f"the codestream of frame {cut} of the SEG has no end (FF D9); refuse a part."
         raise refusal(dataset, Rule.TRUNCATED, found)
-    pixels = pixels.reshape(-1, dataset.Rows, dataset.Columns)
+    if pixels is None:
+        raise refusal(dataset, Rule.PIXEL_LAYOUT, f"the SEG: {size}; refuse to choose.")
+    pixels = pixels.reshape(-1, rows, columns)
     own_groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
     if len(own_groups) != len(pixels):
         found = f"the SEG has {len(pixels)} frames and the geometry of {len(own_groups)}."
@@ -180,6 +193,20 @@ def _frames(dataset: Dataset, threshold: float) -> Any:
         yield whole_number(dataset, identification, "ReferencedSegmentNumber", f"frame {number}"), frame != 0, affine
 
 
+def _check_claim(dataset: Dataset) -> tuple[int, int]:
+    """Rows and columns of a SEG whose size its bytes may hold: looked at before there is any room made for them."""
+    rows, columns, bits = (whole_number(dataset, dataset, name, "the SEG") for name in _SIZES)
+    frames = whole_number(dataset, dataset, "NumberOfFrames", "the SEG") if "NumberOfFrames" in dataset else 1
+    if min(rows, columns, frames) < 1:
+        found = f"the SEG has {frames} frames of {columns} x {rows} pixels."
+        raise refusal(dataset, Rule.UNDECODABLE, found)
+    there = len(dataset.get("PixelData") or b"")
+    broken = oversized((columns, rows, frames)) or overclaimed(columns * rows * frames * bits // 8, there, IMAGE_CODEC)
+    if broken is not None:
+        raise refusal(dataset, Rule.IMPLAUSIBLE_SIZE, f"the SEG: {broken}.")
+    return rows, columns
+
+
 def _frame_affine(dataset: Dataset, own: Any, shared: Any, number: int) -> npt.NDArray[np.float64]:
     position = _group(own, shared, "PlanePositionSequence")
     orientation = _group(own, shared, "PlaneOrientationSequence")
@@ -190,6 +217,10 @@ def _frame_affine(dataset: Dataset, own: Any, shared: Any, number: int) -> npt.N
     if origin is None or cosines is None or spacing is None or min(spacing) <= 0:
         found = f"frame {number} of the SEG has no position, orientation or spacing in patient coordinates."
         raise refusal(dataset, Rule.MISSING_GEOMETRY, found)
+    across = np.array([cosines[:3], cosines[3:]])
+    if np.abs(across @ across.T - np.eye(2)).max() > 1e-3:
+        found = f"frame {number} of the SEG: its orientation {point(cosines)} is not two perpendicular unit vectors."
+        raise refusal(dataset, Rule.NOT_ORTHOGONAL, found)
     affine = np.zeros((4, 4))
     affine[:3, 0] = cosines[:3] * spacing[1]
     affine[:3, 1] = cosines[3:] * spacing[0]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from monai_staging.cohort.dicom.rules import Rule, SeriesRefused
+from monai_staging.cohort.dicom.opened import OpenDicom
+from monai_staging.cohort.dicom.rules import BrokenRule, Rule, SeriesRefused
+from monai_staging.cohort.dicom.values import text
 from monai_staging.cohort.volume import Volume
+from monai_staging.errors import StagingError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -30,7 +35,10 @@ def open_object(source: Source, classes: dict[str, str]) -> Dataset:
 
         path = Path(source)
         try:
-            dataset: Dataset = dcmread(path)
+            with OpenDicom(path) as file:
+                dataset: Dataset = dcmread(file)
+        except BrokenRule as broken:
+            raise SeriesRefused(broken.rule, broken.found, files=(path,)) from broken
         # pydicom fails on a damaged file in many ways; all mean the same here.
         except Exception as error:
             reason = " ".join(str(error).split())
@@ -38,19 +46,31 @@ def open_object(source: Source, classes: dict[str, str]) -> Dataset:
             raise SeriesRefused(Rule.UNREADABLE, found, files=(path,)) from error
     else:
         dataset = source
-    if str(dataset.get("SOPClassUID", "")) not in classes:
-        kind = getattr(dataset.get("SOPClassUID"), "name", "an object without SOP class")
+    with refusing_damage(dataset):
+        own = dataset.get("SOPClassUID", "")
+    if str(own) not in classes:
+        kind = getattr(own, "name", "an object without SOP class")
         raise refusal(dataset, Rule.NOT_A_MASK, f"expected {' or '.join(classes.values())}; found {kind}.")
     return dataset
+
+
+@contextmanager
+def refusing_damage(dataset: Dataset) -> Iterator[None]:
+    """Refuses what pydicom raises of a damaged value, which it reads, and fails on, only when it is asked for."""
+    try:
+        yield
+    except (StagingError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise refusal(dataset, Rule.UNREADABLE, f"a part of it is damaged ({reason}).") from error
 
 
 def refusal(dataset: Dataset, rule: Rule, found: str) -> SeriesRefused:
     """The error to raise about ``dataset``."""
     path = getattr(dataset, "filename", None)
     files = (Path(path),) if isinstance(path, (str, os.PathLike)) else ()
-    patient, study, series = (
-        str(dataset.get(name, "")) for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
-    )
+    patient, study, series = (text(dataset, tag) for tag in (0x00100020, 0x0020000D, 0x0020000E))
     return SeriesRefused(rule, found, patient, study, series, files)
 
 

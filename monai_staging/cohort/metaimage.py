@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_staging.cohort.dicom import Rule, SeriesRefused
+from monai_staging.cohort.limits import CT_DEFLATE, implausible, overclaimed, oversized
 from monai_staging.cohort.volume import Volume
 
 _HEADER_BYTES = 65536
@@ -116,11 +117,20 @@ def read_meta_header(path: Path) -> MetaHeader:
         refuse(Rule.NOT_ORTHOGONAL, f"TransformMatrix is not of perpendicular unit vectors: {directions.tolist()}.")
     origin = numbers("Offset", "Position", "Origin", count=3)
     data = text("ElementDataFile")
-    if data.upper() in ("LOCAL", "LIST") or Path(data).name != data or "\\" in data or "%" in data:
+    if (
+        not data.isprintable()
+        or data.upper() in ("", "LOCAL", "LIST")
+        or Path(data).name != data
+        or "\\" in data
+        or "%" in data
+    ):
         refuse(Rule.UNREADABLE, f"ElementDataFile must be one file beside it; found {data!r}.")
     affine = np.eye(4)
     affine[:3, :3] = directions.T * spacing
     affine[:3, 3] = origin
+    broken = oversized(size.astype(int).tolist()) or implausible(size.tolist(), affine)
+    if broken is not None:
+        refuse(Rule.IMPLAUSIBLE_SIZE, f"{broken}.")
     return MetaHeader(
         path=path,
         data=path.with_name(data),
@@ -144,6 +154,12 @@ def read_metaimage(path: Path) -> Volume:
         raise SeriesRefused(rule, f"{header.data.name}: {found}", files=(path, header.data))
 
     try:
+        there = header.data.stat().st_size
+        if not header.compressed and there < needed:
+            refuse(Rule.TRUNCATED, f"{there} bytes of {needed}.")
+        broken = overclaimed(needed, there, CT_DEFLATE) if header.compressed else None
+        if broken is not None:
+            refuse(Rule.IMPLAUSIBLE_SIZE, f"{broken}.")
         # One byte more than needed says that there is more, however much that would be.
         with open(header.data, "rb") as file:
             content = file.read() if header.compressed else file.read(needed + 1)

@@ -8,6 +8,7 @@ in a header says what the numbers are, so whether they may be Hounsfield units i
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from monai_staging.cohort.dicom import Rule, SeriesRefused
 from monai_staging.cohort.dicom.pixels import HU_TOLERANCE
+from monai_staging.cohort.limits import CT_DEFLATE, DEFLATE, implausible, overclaimed, oversized
 from monai_staging.cohort.volume import Volume
 
 _MILLIMETRES = (0, 2)  # spatial unit: not stated, or mm
@@ -39,7 +41,7 @@ def read_nifti(path: Path) -> Volume:
             cannot be: fractions, values beyond int16.
     """
     refuse = _refuser(path)
-    stored, scale, affine = _read(path, refuse)
+    stored, scale, affine = _read(path, refuse, CT_DEFLATE)
     return Volume(_whole(stored, scale, refuse, fractional=Rule.FRACTIONAL_HU, beyond=Rule.OUT_OF_RANGE), affine)
 
 
@@ -50,7 +52,8 @@ def read_nifti_labels(path: Path) -> tuple[npt.NDArray[np.int16], Affine]:
         SeriesRefused: as `read_nifti`; values that are no whole numbers are no mask.
     """
     refuse = _refuser(path)
-    stored, scale, affine = _read(path, refuse)
+    # A mask may mark nothing, and then packs as well as deflate can.
+    stored, scale, affine = _read(path, refuse, DEFLATE)
     return _whole(stored, scale, refuse, fractional=Rule.NOT_A_MASK, beyond=Rule.NOT_A_MASK), affine
 
 
@@ -61,14 +64,21 @@ def _refuser(path: Path) -> Refuse:
     return refuse
 
 
-def _read(path: Path, refuse: Refuse) -> tuple[npt.NDArray[Any], tuple[float, float], Affine]:
-    """The voxels as stored, slope and intercept of their values, and the affine."""
+def _read(path: Path, refuse: Refuse, ratio: int) -> tuple[npt.NDArray[Any], tuple[float, float], Affine]:
+    """The voxels as stored, slope and intercept of their values, and the affine.
+
+    Args:
+        path: of the file.
+        refuse: raises the refusal.
+        ratio: how many times its size a packed file may hold, see `monai_staging.cohort.limits`.
+    """
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
     try:
         with _opened(path) as stream:
             header = _header(stream, refuse)
+            _check_claim(header, path, refuse, ratio)
             affine = _affine(header, refuse)
             slope, intercept = header.get_slope_inter()
             stored = _voxels(header, stream, refuse)
@@ -78,13 +88,17 @@ def _read(path: Path, refuse: Refuse) -> tuple[npt.NDArray[Any], tuple[float, fl
         refuse(Rule.UNDECODABLE, f"cannot be decompressed ({error}).")
     except OSError as error:
         refuse(Rule.UNREADABLE, f"cannot be read ({error.strerror}).")
-    except (HeaderDataError, WrapStructError) as error:
+    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
         refuse(Rule.UNREADABLE, f"its header is not read as NIfTI-1 ({' '.join(str(error).split())}).")
     return stored, (1.0 if slope is None else slope, 0.0 if intercept is None else intercept), affine
 
 
 def _opened(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if path.suffix.lower() == ".gz" else open(path, "rb")
+    return cast(BinaryIO, gzip.open(path)) if _is_packed(path) else open(path, "rb")
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
 
 
 def _header(stream: BinaryIO, refuse: Refuse) -> Any:
@@ -101,6 +115,25 @@ def _header(stream: BinaryIO, refuse: Refuse) -> Any:
     if header.get_data_dtype().kind not in "iuf":
         refuse(Rule.PIXEL_LAYOUT, f"a voxel is one number; found {header.get_data_dtype()}.")
     return header
+
+
+def _check_claim(header: Any, path: Path, refuse: Refuse, ratio: int) -> None:
+    """Whether a file of this size may hold what its header claims: looked at before any of it is read."""
+    shape, there = header.get_data_shape(), path.stat().st_size
+    needed = math.prod(map(int, shape)) * header.get_data_dtype().itemsize
+    offset = int(header.get_data_offset())
+    broken = oversized(shape)
+    if broken is not None:
+        refuse(Rule.IMPLAUSIBLE_SIZE, f"{broken}.")
+    if offset < 0:
+        refuse(Rule.UNREADABLE, f"its voxels begin at byte {offset}.")
+    if not _is_packed(path):
+        if offset + needed > there:
+            refuse(Rule.TRUNCATED, f"{max(there - offset, 0)} bytes of voxels, of {needed}.")
+        return
+    broken = overclaimed(offset + needed, there, ratio)
+    if broken is not None:
+        refuse(Rule.IMPLAUSIBLE_SIZE, f"{broken}.")
 
 
 def _affine(header: Any, refuse: Refuse) -> Affine:
@@ -129,6 +162,9 @@ def _affine(header: Any, refuse: Refuse) -> Affine:
     apart_mm = np.linalg.norm(corners @ (forms[-1] - affine).T, axis=1).max()
     if not apart_mm <= _FORMS_TOLERANCE_VOXELS * spacing_mm.min():
         refuse(Rule.MISSING_GEOMETRY, f"sform and qform put a corner {apart_mm:.3g} mm apart; refuse to choose.")
+    broken = implausible(header.get_data_shape(), affine)
+    if broken is not None:
+        refuse(Rule.IMPLAUSIBLE_SIZE, f"{broken}; no scan lies like that.")
     return affine
 
 

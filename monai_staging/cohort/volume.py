@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from monai_staging.cohort.limits import implausible
 from monai_staging.errors import DataError, UsageError
 from monai_staging.files import atomic_path
 
@@ -29,6 +30,8 @@ AIR_HU = -1024
 _HEADER_BYTES = 348
 _DATA_OFFSET = 352
 _CODES: dict[int, np.dtype[Any]] = {2: np.dtype("u1"), 4: np.dtype("<i2"), 512: np.dtype("<u2")}
+# A direction in single precision has seven digits.
+_DIRECTION_TOLERANCE = 1e-4
 _MASK_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 
 
@@ -78,6 +81,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         DataError: the file is missing, truncated, or no volume of ours (int16, unscaled, uncompressed).
     """
     array, affine = _map(Path(path), (np.dtype(np.int16),))
+    _check_place(Path(path), array, affine)
     return Volume(array, affine)
 
 
@@ -143,7 +147,18 @@ def read_mask(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.NDArr
     Raises:
         DataError: the file is missing, truncated, or no mask of ours (uint8 or uint16, uncompressed).
     """
-    return _map(Path(path), _MASK_TYPES)
+    array, affine = _map(Path(path), _MASK_TYPES)
+    _check_place(Path(path), array, affine)
+    return array, affine
+
+
+def _check_place(path: Path, array: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
+    broken = implausible(array.shape, affine)
+    if broken is not None:
+        raise DataError(f"Volume {path.name}: {broken}.")
+    steps = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if np.abs(steps.T @ steps - np.eye(3)).max() > _DIRECTION_TOLERANCE:
+        raise DataError(f"Volume {path.name}: its axes are not perpendicular: {np.round(steps.T, 5).tolist()}.")
 
 
 def _write(path: str | os.PathLike[str], array: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
@@ -178,7 +193,7 @@ def _map(path: Path, types: tuple[np.dtype[Any], ...]) -> tuple[npt.NDArray[Any]
         raise DataError(f"Volume {path.name}: not a little-endian, uncompressed NIfTI-1 file.")
     dims = np.frombuffer(header, "<i2", 8, 40)
     code = int(np.frombuffer(header, "<i2", 1, 70)[0])
-    offset = int(np.frombuffer(header, "<f4", 1, 108)[0])
+    stated_offset = float(np.frombuffer(header, "<f4", 1, 108)[0])
     slope, intercept = np.frombuffer(header, "<f4", 2, 112)
     sform_code = int(np.frombuffer(header, "<i2", 1, 254)[0])
     dtype = _CODES.get(code)
@@ -193,6 +208,9 @@ def _map(path: Path, types: tuple[np.dtype[Any], ...]) -> tuple[npt.NDArray[Any]
     if sform_code < 1:
         raise DataError(f"Volume {path.name}: no sform, so its position is not known.")
     i, j, k = (int(n) for n in dims[1:4])
+    if not (stated_offset.is_integer() and stated_offset >= _DATA_OFFSET):  # nor NaN, nor infinite
+        raise DataError(f"Volume {path.name}: voxels begin at byte {stated_offset:g}; {_DATA_OFFSET} or more expected.")
+    offset = int(stated_offset)
     needed = offset + i * j * k * dtype.itemsize
     if bytes_there < needed:
         raise DataError(f"Volume {path.name}: truncated, {bytes_there} bytes of {needed}.")

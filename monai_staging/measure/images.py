@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from monai_staging.cohort.limits import DEFLATE, implausible, overclaimed, oversized
 from monai_staging.errors import DataError, UsageError
 from monai_staging.measure.mesh import Affine, check_affine
 
@@ -45,8 +47,12 @@ class Image:
         return i, j, k
 
 
-def read_image(path: Path) -> Image:
+def read_image(path: Path, ratio: int = DEFLATE) -> Image:
     """The image at ``path``: ``.nii``, ``.nii.gz``, ``.mhd``, or a folder with one DICOM CT series.
+
+    Args:
+        path: the file or folder.
+        ratio: how many times its size a ``.nii.gz`` may hold, see `monai_staging.cohort.limits`; a mask any times.
 
     Raises:
         DataError: it is of another kind, damaged, not of three dimensions, or does not say where its voxels lie.
@@ -58,7 +64,7 @@ def read_image(path: Path) -> Image:
     path.stat()
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
-        return _read_nifti(path)
+        return _read_nifti(path, ratio)
     if path.is_dir():
         volume = load_series(path)
     elif name.endswith(".mhd"):
@@ -91,7 +97,7 @@ def check_same_grid(image: Image, mask: Image) -> None:
         raise DataError(f"{whose}: they must share one grid; found {found}; refuse to resample.")
 
 
-def _read_nifti(path: Path) -> Image:
+def _read_nifti(path: Path, ratio: int) -> Image:
     import nibabel
 
     def refuse(found: str) -> DataError:
@@ -119,6 +125,7 @@ def _read_nifti(path: Path) -> Image:
         raise refuse(f"not read as NIfTI ({' '.join(str(error).split())})") from error
     if len(shape) < 3 or any(size != 1 for size in shape[3:]) or min(shape) < 1:
         raise refuse(f"three dimensions are measured; found {' x '.join(map(str, shape))}")
+    _check_claim(loaded, path, ratio, refuse)
     if loaded.get_data_dtype().kind not in "biuf":
         raise refuse(f"a voxel is one number; found {loaded.get_data_dtype()}")
     if unit not in _MILLIMETRES:
@@ -129,6 +136,9 @@ def _read_nifti(path: Path) -> Image:
         check_affine(affine)
     except UsageError as error:
         raise refuse(str(error).rstrip(".")) from error
+    broken = implausible(shape[:3], affine)
+    if broken is not None:
+        raise refuse(broken)
     beyond = (0,) * (len(shape) - 3)
 
     def read(box: Box) -> npt.NDArray[Any]:
@@ -138,3 +148,16 @@ def _read_nifti(path: Path) -> Image:
             raise refuse(f"its voxels are not read ({' '.join(str(error).split())})") from error
 
     return Image(path, (int(shape[0]), int(shape[1]), int(shape[2])), affine, read)
+
+
+def _check_claim(loaded: Any, path: Path, ratio: int, refuse: Callable[[str], DataError]) -> None:
+    """Whether a file of this size may hold what its header claims: looked at before any of it is read."""
+    needed = math.prod(map(int, loaded.shape)) * loaded.get_data_dtype().itemsize
+    offset, there = int(loaded.dataobj.offset), path.stat().st_size
+    broken = oversized(loaded.shape)
+    if broken is None and path.name.lower().endswith(".gz"):
+        broken = overclaimed(offset + needed, there, ratio)
+    elif broken is None and not 0 <= offset <= there - needed:
+        broken = f"its voxels are not read ({needed} bytes from byte {offset} on, of {there})"
+    if broken is not None:
+        raise refuse(broken)

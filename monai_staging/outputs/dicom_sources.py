@@ -18,6 +18,7 @@ from monai_staging.cohort.dicom import Series, SeriesRefused, series_positions
 from monai_staging.cohort.dicom.geometry import lay_out
 from monai_staging.cohort.dicom.header import Plane
 from monai_staging.cohort.dicom.objects import encode, make_uid
+from monai_staging.cohort.dicom.opened import OpenDicom
 from monai_staging.cohort.dicom.rules import Rule
 from monai_staging.cohort.dicom.structures import Image
 from monai_staging.errors import UsageError
@@ -104,8 +105,6 @@ def read_sources(series: Series) -> SourceImages:
         SeriesRefused: as `read_series`, as far as the headers tell; no study, patient or frame of reference to belong
             to; several multi-frame images.
     """
-    from pydicom import dcmread
-
     order = series_positions(series)
     _check_identity(series)
     planes = [(index, plane) for index, header in enumerate(series.headers) for plane in header.planes]
@@ -114,11 +113,7 @@ def read_sources(series: Series) -> SourceImages:
     if len(series.headers) < len(order) and len(series.headers) > 1:
         found = f"{len(series.headers)} multi-frame images; a SEG refers to the frames of one."
         raise _refusal(series, Rule.PIXEL_LAYOUT, found)
-    datasets = [dcmread(series.headers[index].path, stop_before_pixels=True) for index in dict.fromkeys(owners)]
-    for dataset in datasets:
-        for keyword in _IDENTITY:
-            if keyword not in dataset:
-                setattr(dataset, keyword, "")
+    datasets = [_read(series, series.headers[index].path) for index in dict.fromkeys(owners)]
     return SourceImages(
         series=series,
         datasets=tuple(datasets),
@@ -126,6 +121,24 @@ def read_sources(series: Series) -> SourceImages:
         images=tuple((series.headers[index].sop_class, series.headers[index].sop_uid) for index in owners),
         spacing_mm=round(float(np.linalg.norm(grid.affine[:3, 2])), 6),  # fits a decimal string
     )
+
+
+def _read(series: Series, path: Path) -> Dataset:
+    """An image's data set without its pixels, with every part of an identity, if an empty one."""
+    from pydicom import dcmread
+
+    try:
+        with OpenDicom(path) as file:
+            dataset = dcmread(file, stop_before_pixels=True, force=True)
+        for keyword in _IDENTITY:
+            # Asked for here, since pydicom fails on a damaged value only then.
+            if dataset.get(keyword) is None:
+                setattr(dataset, keyword, "")
+    except Exception as error:  # pydicom fails on a damaged file in many ways
+        reason = " ".join(str(error).split())[:300]
+        found = f"{path.name}: its header cannot be read ({reason}); outputs repeat its identity."
+        raise _refusal(series, Rule.UNREADABLE, found) from error
+    return dataset
 
 
 def content_uid(kind: str, sources: SourceImages, findings: Findings, content: str = "") -> str:

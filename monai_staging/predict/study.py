@@ -10,6 +10,7 @@ import numpy as np
 
 from monai_staging.cohort.dicom import read_series, scan, with_progress
 from monai_staging.cohort.dicom.scan import Watch
+from monai_staging.cohort.limits import CT_DEFLATE, oversized
 from monai_staging.cohort.privacy import case_name, load_key
 from monai_staging.cohort.volume import Volume, read_volume
 from monai_staging.errors import DataError
@@ -19,8 +20,8 @@ from monai_staging.outputs.dicom_sources import MANUFACTURER, SourceImages, read
 from monai_staging.outputs.reported import ScanFacts
 from monai_staging.predict.choice import Choice, choose_series
 
-LARGEST_VOXELS = 2**31
-"""A scan of more voxels (4 GiB of int16) is refused before any of them is read."""
+DIRECTION_TOLERANCE = 1e-4
+"""Cosines of a file's axes may differ by this; a direction is written with about six digits."""
 AIR_BELOW_HU = -200.0
 """A chest has voxels below this: a file whose lowest value is higher is in other units."""
 INT16 = np.iinfo(np.int16)
@@ -88,8 +89,10 @@ def read_study(choice: Choice, workers: int = 2) -> Study:
 
 
 def _read_nifti(path: Path) -> Study:
-    image = read_image(path)
-    _check_size(image.shape, path.name)
+    image = read_image(path, CT_DEFLATE)
+    steps = image.affine[:3, :3] / np.linalg.norm(image.affine[:3, :3], axis=0)
+    if np.abs(steps.T @ steps - np.eye(3)).max() > DIRECTION_TOLERANCE:
+        raise DataError(f"{path.name}: perpendicular axes are needed; found {np.round(steps.T, 4).tolist()}.")
     values = image.read(image.whole)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(
@@ -119,7 +122,6 @@ def study_name(patient: str) -> str:
 
 
 def _check_size(shape: tuple[int, int, int], whose: str) -> None:
-    voxels = int(np.prod(np.asarray(shape, dtype=object)))
-    if voxels > LARGEST_VOXELS:
-        claimed = " x ".join(map(str, shape))
-        raise DataError(f"{whose}: at most {LARGEST_VOXELS / 2**30:g} Gi voxels are read; {claimed} are claimed.")
+    broken = oversized(shape)
+    if broken is not None:
+        raise DataError(f"{whose}: {broken}.")

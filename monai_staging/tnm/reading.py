@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_staging.archives import check_zip
 from monai_staging.errors import DataError, UsageError
 
 _WORKBOOKS = (".xlsx", ".xlsm")
@@ -133,6 +134,7 @@ def _text_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
 def _open_workbook(path: Path, sheet: str | None) -> Table:
     from openpyxl import load_workbook
 
+    check_zip(path)
     try:
         book = load_workbook(path, read_only=True, data_only=True)
     except Exception as error:

@@ -44,22 +44,63 @@ def cut_frame(dataset: Dataset) -> int | None:
     Raises:
         ValueError: the fragments cannot be told apart.
     """
-    from pydicom.encaps import generate_frames
-
-    syntax = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", ""))
-    if syntax not in _CODESTREAMS:
-        return None
-    count = int(dataset.get("NumberOfFrames") or 1)
-    table = (dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths"))
-    offsets = (table[0], table[1]) if table[0] and table[1] else None
-    number = 0
-    frames = generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets)
-    for number, frame in enumerate(islice(frames, count), start=1):
+    number, count = 0, int(dataset.get("NumberOfFrames") or 1)
+    for number, frame in enumerate(_encapsulated(dataset, count), start=1):
         # A fragment of odd length is padded with a zero; some writers pad with more, or with other bytes. The marker
         # cannot occur within coded data.
         if _END not in frame.rstrip(b"\0")[-_PADDED:]:
             return number
-    return number + 1 if number < count else None
+    return number + 1 if number < count and _has_codestreams(dataset) else None
+
+
+def wrong_size(dataset: Dataset) -> str | None:
+    """What a codestream says of its size, where that is not the data set's: decoders make room for what it says.
+
+    Raises:
+        ValueError: the fragments cannot be told apart.
+    """
+    stated = (int(dataset.Columns), int(dataset.Rows))
+    for number, frame in enumerate(_encapsulated(dataset, int(dataset.get("NumberOfFrames") or 1)), start=1):
+        coded = _size(frame)
+        if coded is not None and coded != stated:
+            sizes = [" x ".join(map(str, size)) for size in (coded, stated)]
+            return f"the codestream of frame {number} is of {sizes[0]} pixels, the file says {sizes[1]}"
+    return None
+
+
+def _has_codestreams(dataset: Dataset) -> bool:
+    return str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", "")) in _CODESTREAMS
+
+
+def _encapsulated(dataset: Dataset, count: int) -> Iterator[bytes]:
+    """The first ``count`` codestreams; none of a syntax that has no codestreams."""
+    from pydicom.encaps import generate_frames
+
+    if not _has_codestreams(dataset):
+        return iter(())
+    table = (dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths"))
+    offsets = (table[0], table[1]) if table[0] and table[1] else None
+    return islice(generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets), count)
+
+
+def _size(frame: bytes) -> tuple[int, int] | None:
+    """Columns and rows of a codestream; ``None`` where it does not say."""
+    try:
+        if not frame.startswith(b"\xff\xd8"):
+            start = frame.find(_J2K_START)
+            if start < 0:
+                return None
+            right, bottom, left, top = (
+                int.from_bytes(frame[at : at + 4], "big") for at in range(start + 8, start + 24, 4)
+            )
+            return right - left, bottom - top
+        for marker, at in _segments(frame):
+            if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES or marker == _JPEG_LS_FRAME:
+                rows, columns = (int.from_bytes(frame[own : own + 2], "big") for own in (at + 5, at + 7))
+                return columns, rows
+    except IndexError:  # it ends within its headers
+        pass
+    return None
 
 
 def loss_of(header: Header) -> str | None:
@@ -115,13 +156,20 @@ def _coding(frame: bytes) -> tuple[bool | None, str]:
         return None, ""
 
 
-def _jpeg(frame: bytes) -> tuple[bool | None, str]:
+def _segments(frame: bytes) -> Iterator[tuple[int, int]]:
+    """The marker segments of a JPEG or JPEG-LS up to its coded data: what they are, and where."""
     at = 2
     while frame[at] == 0xFF:
         marker = frame[at + 1]
         if marker == 0xFF:  # fill
             at += 1
             continue
+        yield marker, at
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+
+
+def _jpeg(frame: bytes) -> tuple[bool | None, str]:
+    for marker, at in _segments(frame):
         if marker in _LOSSLESS_FRAMES:
             return True, "lossless process"
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES:
@@ -129,7 +177,6 @@ def _jpeg(frame: bytes) -> tuple[bool | None, str]:
         if marker == _SCAN:  # of JPEG-LS: every other frame has been named by now
             near = frame[at + 5 + 2 * frame[at + 4]]
             return near == 0, f"JPEG-LS NEAR {near}"
-        at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
     return None, ""
 
 

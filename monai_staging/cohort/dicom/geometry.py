@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from monai_staging.cohort.dicom.header import Header, Plane
 from monai_staging.cohort.dicom.rules import BrokenRule, Rule
+from monai_staging.cohort.limits import FARTHEST_MM, LARGEST_STEP_MM, implausible
 
 GAP_TOLERANCE = 0.01
 """A gap may differ from the spacing by this part of it, or by `POSITION_TOLERANCE_MM`, whichever is larger."""
@@ -71,6 +72,9 @@ def lay_out(headers: Sequence[Header], planes: Sequence[tuple[int, Plane]]) -> G
     affine[:3, 2] = normal * step
     affine[:3, 3] = positions[0]
     affine[:2] *= -1  # LPS to RAS
+    broken = implausible((headers[0].columns, headers[0].rows, len(planes)), affine)
+    if broken is not None:
+        raise BrokenRule(Rule.IMPLAUSIBLE_SIZE, f"{broken}; no scan lies like that.")
     return Grid(tuple(int(index) for index in order), affine + 0.0)  # + 0.0: no negative zeros
 
 
@@ -102,6 +106,14 @@ def _orientation(headers: Sequence[Header], planes: Sequence[tuple[int, Plane]])
     spacings = np.array([plane.pixel_spacing for _, plane in planes], dtype=np.float64)
     if spacings.min() <= 0:
         raise BrokenRule(Rule.MISSING_GEOMETRY, f"PixelSpacing {_numbers(spacings.min(axis=0))} is not positive.")
+    positions = np.array([plane.position for _, plane in planes], dtype=np.float64)
+    # Before any arithmetic on them, which could overflow.
+    for values, most, what in ((spacings, LARGEST_STEP_MM, "PixelSpacing"), (positions, FARTHEST_MM, "a position")):
+        if np.abs(values).max() > most:
+            found = (
+                f"{what} of {_numbers(values[int(np.abs(values).max(axis=1).argmax())])} mm; at most {most:g} is read."
+            )
+            raise BrokenRule(Rule.IMPLAUSIBLE_SIZE, found)
     off = np.abs(spacings / spacings[0] - 1).max(axis=1)
     if off.max() > SPACING_TOLERANCE:
         found = f"slices of PixelSpacing {_numbers(spacings[0])} and {_numbers(spacings[int(off.argmax())])} mm."

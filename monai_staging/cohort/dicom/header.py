@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from monai_staging.cohort.dicom.opened import OpenDicom
 from monai_staging.cohort.dicom.rules import BrokenRule, Rule
 from monai_staging.cohort.dicom.values import Floats, integer, join, label, numbers, text, words
 
@@ -137,7 +138,7 @@ def read_header(path: Path) -> Header:
     from pydicom import dcmread
 
     try:
-        with open(path, "rb") as file:
+        with OpenDicom(path) as file:
             dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
             # A data set without file meta information is written as pydicom found it to be.
             syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or _PLAIN_SYNTAXES[dataset.original_encoding]

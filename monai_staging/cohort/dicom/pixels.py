@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from monai_staging.cohort.dicom.codestream import cut_frame
+from monai_staging.cohort.dicom.codestream import cut_frame, wrong_size
 from monai_staging.cohort.dicom.header import Header, Plane
+from monai_staging.cohort.dicom.opened import OpenDicom
 from monai_staging.cohort.dicom.rules import BrokenRule, Rule
+from monai_staging.cohort.limits import DICOM_DEFLATE, IMAGE_CODEC, RLE, overclaimed, oversized
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _BIG = "1.2.840.10008.1.2.2"
 _PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", _BIG)
-_DEFLATED = "1.2.840.10008.1.2.1.99"
+_DEFLATED, _RLE = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"
 _INT16 = np.iinfo(np.int16)
 HU_TOLERANCE = 0.01
 """A rescaled value may miss a whole number by this much: dust of a decimal slope, not a fraction."""
@@ -50,17 +52,58 @@ def decode(header: Header) -> npt.NDArray[np.generic]:
     from pydicom import dcmread
 
     name = header.path.name
+    check_claim(header)
     try:
-        dataset = dcmread(header.path, force=True)
+        with OpenDicom(header.path) as file:
+            dataset = dcmread(file, force=True)
         _check_complete(header, dataset)
-        pixels = dataset.pixel_array
     except BrokenRule:
         raise
-    # Decoders raise whatever their libraries raise; all of it means that there are no pixels to trust.
-    except Exception as error:
+    except Exception as error:  # pydicom fails on a damaged file in many ways
         reason = " ".join(str(error).split())[:300]
         raise BrokenRule(Rule.UNDECODABLE, f"pixels of {name} cannot be decoded ({reason}).") from error
+    try:
+        pixels = decoded(dataset)
+    except Undecodable as error:
+        raise BrokenRule(Rule.UNDECODABLE, f"pixels of {name} cannot be decoded ({error}).") from error
     return pixels if header.frames > 1 else pixels[None]
+
+
+class Undecodable(Exception):
+    """A decoder does not make pixels of what it is given; the message says why, in the decoder's words."""
+
+
+def decoded(dataset: Dataset) -> npt.NDArray[Any]:
+    """The pixels of a data set, as pydicom gives them.
+
+    Raises:
+        Undecodable: there are none to trust.
+    """
+    try:
+        return np.asarray(dataset.pixel_array)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    # Decoders raise whatever their libraries raise; one in Rust that panics raises what is no Exception.
+    except BaseException as error:
+        raise Undecodable(" ".join(str(error).split())[:300] or type(error).__name__) from error
+
+
+def check_claim(header: Header) -> None:
+    """Whether a file may hold the pixels it claims, by its size: before there is any room made for them.
+
+    Raises:
+        BrokenRule: more voxels than are read, or more than the file's bytes can hold.
+    """
+    shape = (header.columns, header.rows, header.frames)
+    broken = oversized(shape)
+    if broken is None and header.syntax not in _PLAIN:
+        claimed = header.rows * header.columns * header.frames * header.samples * header.bits_allocated // 8
+        ratio = {_DEFLATED: DICOM_DEFLATE, _RLE: RLE}.get(header.syntax, IMAGE_CODEC)
+        broken = overclaimed(claimed, header.file_bytes, ratio)
+    if broken is not None:
+        raise BrokenRule(Rule.IMPLAUSIBLE_SIZE, f"{header.path.name}: {broken}.")
+    if _is_plain(header):
+        _check_length(header)
 
 
 def _is_plain(header: Header) -> bool:
@@ -84,21 +127,30 @@ def _check_complete(header: Header, dataset: Dataset) -> None:
         needed, there = (bits + 7) // 8, len(dataset.PixelData)
         if there < needed:
             raise BrokenRule(Rule.TRUNCATED, f"{name} holds {there} of {needed} bytes of pixels; refuse a part.")
+    size = wrong_size(dataset)
+    if size is not None:
+        raise BrokenRule(Rule.PIXEL_LAYOUT, f"{name}: {size}; refuse to choose.")
     cut = cut_frame(dataset)
     if cut is not None:
         found = f"the codestream of frame {cut} of {header.frames} in {name} has no end (FF D9); refuse a part."
         raise BrokenRule(Rule.TRUNCATED, found)
 
 
-def _read_plain(header: Header, targets: dict[int, npt.NDArray[np.int16]]) -> None:
-    """Uncompressed 16-bit pixels: read straight into the target, rescaled in place."""
+def _check_length(header: Header) -> None:
+    """Whether uncompressed 16-bit pixels are all there."""
     assert header.pixel_offset is not None and header.pixel_bytes is not None
-    plane_bytes = header.rows * header.columns * 2
-    needed = plane_bytes * header.frames
+    needed = header.rows * header.columns * 2 * header.frames
     there = min(header.pixel_bytes, header.file_bytes - header.pixel_offset)
     if there < needed:
         found = f"{header.path.name} holds {there} of {needed} bytes of pixels; refuse a part."
         raise BrokenRule(Rule.TRUNCATED, found)
+
+
+def _read_plain(header: Header, targets: dict[int, npt.NDArray[np.int16]]) -> None:
+    """Uncompressed 16-bit pixels: read straight into the target, rescaled in place."""
+    assert header.pixel_offset is not None and header.pixel_bytes is not None
+    _check_length(header)
+    plane_bytes = header.rows * header.columns * 2
     with open(header.path, "rb", buffering=0) as file:
         for frame, target in targets.items():
             file.seek(header.pixel_offset + frame * plane_bytes)

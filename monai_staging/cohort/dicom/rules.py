@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from monai_staging.errors import DataError
+from monai_staging.errors import DataError, clipped
 
 
 class Rule(str, Enum):
@@ -64,6 +64,8 @@ class Rule(str, Enum):
     """Bits stored otherwise than CT stores them, or values beyond the stored bits."""
     FRACTIONAL_HU = "fractional-hu"
     """The rescale gives fractions of a Hounsfield unit: int16 would lose them."""
+    IMPLAUSIBLE_SIZE = "implausible-size"
+    """More voxels, bytes or space claimed than a scan has, or than the file's own bytes can hold."""
     OUT_OF_RANGE = "out-of-range"
     """HU that int16 cannot hold."""
     NOT_A_MASK = "not-a-mask"
@@ -92,6 +94,7 @@ class BrokenRule(Exception):
     """Raised inside this package where the owner is not known; comes out as `SeriesRefused`."""
 
     def __init__(self, rule: Rule, found: str) -> None:
+        found = clipped(found)  # it repeats values of a file, of any length
         super().__init__(found)
         self.rule = rule
         self.found = found
@@ -109,6 +112,7 @@ class SeriesRefused(DataError):
         series: str = "",
         files: tuple[Path, ...] = (),
     ) -> None:
+        found = clipped(found)  # it repeats values of a file, of any length
         # All of it as args: the error comes back from worker processes, and pickle rebuilds an exception from its args.
         super().__init__(rule, found, patient, study, series, files)
         self.rule = rule
@@ -119,7 +123,7 @@ class SeriesRefused(DataError):
         self.files = files
 
     def __str__(self) -> str:
-        return f"Case {self.patient or 'without PatientID'}: {self.found}"
+        return f"Case {clipped(self.patient, 100) or 'without PatientID'}: {self.found}"
 
     def rejection(self) -> Rejection:
         """The same as a record for ``rejected.json``."""

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from monai_staging.cohort.dicom.codestream import loss_of
 from monai_staging.cohort.dicom.geometry import Grid, lay_out
 from monai_staging.cohort.dicom.header import Header, Plane
-from monai_staging.cohort.dicom.pixels import read_planes
+from monai_staging.cohort.dicom.pixels import check_claim, read_planes
 from monai_staging.cohort.dicom.rules import BrokenRule, Rule, SeriesRefused
 from monai_staging.cohort.dicom.scan import Series, group
+from monai_staging.cohort.limits import oversized
 from monai_staging.cohort.volume import Volume
 from monai_staging.errors import DataError, UsageError
 
@@ -171,6 +172,11 @@ def _check_instances(series: Series) -> None:
 
 def _read_pixels(headers: tuple[Header, ...], planes: list[tuple[int, Plane]], workers: int) -> npt.NDArray[np.int16]:
     """Pixels of ``planes`` in their order: int16, shape (slices, rows, columns)."""
+    for header in headers:
+        check_claim(header)
+    broken = oversized((headers[0].columns, headers[0].rows, len(planes)))
+    if broken is not None:
+        raise BrokenRule(Rule.IMPLAUSIBLE_SIZE, f"{broken}.")
     array = np.empty((len(planes), headers[0].rows, headers[0].columns), np.int16)
     targets: dict[int, dict[int, npt.NDArray[np.int16]]] = defaultdict(dict)
     for k, (index, plane) in enumerate(planes):

@@ -6,7 +6,9 @@ builds an array can be named in it.
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
 from typing import IO, Any
 
 import numpy as np
@@ -23,12 +25,25 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
+_LARGEST = 2**28
+"""Bytes; a batch of CIFAR-10 has 31 million."""
+
+
 class _NumpyUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str) -> Any:
         try:
             return _ALLOWED[module_name, global_name]
         except KeyError:
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}") from None
+
+
+def _check_sizes(content: bytes) -> None:
+    """Unpickling makes room for as many remembered values as the highest number among them."""
+    if len(content) > _LARGEST:
+        raise pickle.UnpicklingError(f"it has more than {_LARGEST} bytes")
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(content):
+            raise pickle.UnpicklingError(f"it numbers a value {argument}, in {len(content)} bytes")
 
 
 def read_numpy_pickle(file: IO[bytes], name: str) -> Any:
@@ -42,7 +57,9 @@ def read_numpy_pickle(file: IO[bytes], name: str) -> Any:
         DataError: it names anything but NumPy's arrays, or is damaged.
     """
     try:
-        return _NumpyUnpickler(file, encoding="bytes").load()
+        content = file.read(_LARGEST + 1)
+        _check_sizes(content)
+        return _NumpyUnpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a damaged pickle fails in a hundred ways
         raise DataError(
             f"{name}: only plain values and NumPy arrays are read from a pickle, which is a program; {error}"

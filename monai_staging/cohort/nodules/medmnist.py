@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_staging.archives import read_npz
 from monai_staging.cohort.nodules.nodule import BENIGN, MALIGNANT, PARTS, NoduleRecord, NoduleSet, NoduleVolume
 from monai_staging.cohort.nodules.patches import UNREADABLE, files_digest
 from monai_staging.errors import DataError
@@ -99,13 +100,11 @@ def _is_medmnist(path: Path) -> bool:
 
 @lru_cache(maxsize=2)
 def _read(path: str, size: int, time_ns: int) -> Parts:
-    parts: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for part, prefix in SPLITS.items():
-                parts[part] = file[f"{prefix}_images"], file[f"{prefix}_labels"]
+        arrays_of = read_npz(path, [f"{prefix}_{what}" for prefix in SPLITS.values() for what in ("images", "labels")])
     except UNREADABLE as error:
         raise DataError(f"{path}: not a MedMNIST file: {error}") from error
+    parts = {part: (arrays_of[f"{prefix}_images"], arrays_of[f"{prefix}_labels"]) for part, prefix in SPLITS.items()}
     for part, (images, labels) in parts.items():
         _check(part, images, labels, path)
     for name, place in (("images", 0), ("labels", 1)):

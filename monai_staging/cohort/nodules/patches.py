@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_staging.archives import read_npz
 from monai_staging.cohort.nodules.nodule import (
     BENIGN,
     MALIGNANT,
@@ -183,8 +184,7 @@ def _read_volumes(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 @lru_cache(maxsize=4)
 def _cached_volumes(path: str, size: int, time_ns: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in (IMAGES, MASKS)}
+        found = read_npz(path, (IMAGES, MASKS))
     except UNREADABLE as error:
         raise DataError(f"{path}: arrays {IMAGES!r} and {MASKS!r} are needed and cannot be read: {error}") from error
     images, masks = found[IMAGES], found[MASKS]

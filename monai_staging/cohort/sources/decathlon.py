@@ -113,7 +113,7 @@ def read_listing(root: Path) -> list[Listed]:
     path = root / LISTING
     try:
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
     stated = (document.get("modality"), document.get("labels")) if isinstance(document, dict) else None
     if stated != (MODALITY, LABELS):

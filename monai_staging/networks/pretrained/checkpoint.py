@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from monai_staging.archives import check_zip
 from monai_staging.errors import DataError, UsageError
 from monai_staging.files import write_archive
 from monai_staging.networks.pretrained.exported import exported_state_dict
@@ -82,6 +83,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise DataError(f"Weights {path}: a local file is needed, none is there")
     try:
         document = _read(path)
+    except DataError:
+        raise
     except Exception as error:  # torch raises pickle, runtime, zip and key errors alike for what is no state dict
         raise DataError(f"Weights {path}: not readable as a state dict: {error}") from error
     source = document.get("source") if isinstance(document, Mapping) else None
@@ -114,6 +117,7 @@ def _is_fact(value: object) -> bool:
 
 
 def _read(path: Path) -> Any:
+    check_zip(path)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
