@@ -5,11 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import re
 import shutil
+import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# In front of the process's number: a folder may be another machine's, too, of whose processes nothing is known here.
+_MACHINE = f"{zlib.crc32(platform.node().encode()):010d}"
+_SWEPT: set[tuple[int, Path]] = set()
+_SWEEPING = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -17,12 +25,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary path beside ``path``; what is written there takes ``path``'s place when the block ends well.
 
     The file is synchronised to disk before the rename, so that a power cut leaves the old file or the new one, never
-    half of one. When the block raises, the temporary file is removed and ``path`` is untouched.
+    half of one. When the block raises, the temporary file is removed and ``path`` is untouched. What killed processes
+    left half written in the folder is removed when a process first writes there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two processes on one folder apart; suffixes stay, because writers go by them.
-    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
+    with _SWEEPING:
+        # By process, as a fork has the set of the one that it is of.
+        if (place := (os.getpid(), path.parent.absolute())) not in _SWEPT:
+            remove_abandoned(path.parent)
+            _SWEPT.add(place)
+    temporary = temporary_path(path)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -32,25 +45,40 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_abandoned(folder: str | os.PathLike[str], names: str) -> None:
-    """Removes the temporary files and folders (``.<process>.tmp.<name>``) of processes that were killed.
+def temporary_path(path: Path) -> Path:
+    """Where this process writes ``path`` until it is whole: ``.<machine and process>.tmp.<name>`` beside it.
+
+    The numbers keep two processes on one folder apart; suffixes stay, because writers go by them.
+    """
+    return path.with_name(f".{_MACHINE}{os.getpid()}.tmp.{path.name}")
+
+
+def remove_abandoned(folder: str | os.PathLike[str], names: str = ".+", *, own: bool = False) -> None:
+    """Removes the temporary files and folders of processes of this machine that were killed.
 
     Args:
         folder: that they lie in; it may be missing.
         names: regular expression of what they were to become.
+        own: this process writes none of them now: what bears its number is another's. In a container the next process
+            often has the number of the one that was killed. Without it, only what is older than this process is.
     """
+    temporary = re.compile(rf"\.({_MACHINE})?(?P<process>\d{{1,10}})\.tmp\.({names})")
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as found:
+        for entry in found:
+            match = temporary.fullmatch(entry.name) if entry.name.startswith(".") else None
+            if match and _is_abandoned(entry, int(match["process"]), own):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_abandoned(entry: os.DirEntry[str], process: int, own: bool) -> bool:
     import psutil
 
-    if not os.path.isdir(folder):
-        return
-    temporary = re.compile(rf"\.(\d+)\.tmp\.({names})")
-    for path in Path(folder).iterdir():
-        match = temporary.fullmatch(path.name)
-        if match and not psutil.pid_exists(int(match[1])):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    if process != os.getpid():
+        return not psutil.pid_exists(process)
+    return own or entry.stat(follow_symlinks=False).st_mtime < psutil.Process().create_time() - 1
 
 
 def copy_atomic(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:

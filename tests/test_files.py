@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from monai_staging.files import atomic_path, remove_abandoned, write_json_atomic, write_text_atomic
+from monai_staging.files import (
+    atomic_path,
+    remove_abandoned,
+    temporary_path,
+    write_json_atomic,
+    write_text_atomic,
+)
 
 
 def test_takes_the_place_of_the_old_file(tmp_path: Path) -> None:
@@ -81,10 +87,23 @@ write_archive({str(tmp_path / "a.pt")!r}, {{"weights": torch.zeros(1000)}})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
-    dead, alive = 2**22 + 1, os.getpid()
-    for name in (f".{dead}.tmp.a.pt", f".{dead}.tmp.b.pt", f".{alive}.tmp.a.pt", "a.pt"):
+def test_only_what_dead_processes_of_this_machine_left_is_removed(tmp_path: Path) -> None:
+    dead, alive = 2**22 + 1, os.getppid()
+    mine = temporary_path(tmp_path / "a.pt").name
+    other = mine.replace(mine[1:11], f"{(int(mine[1:11]) + 1) % 10**10:010d}").replace(str(os.getpid()), str(dead))
+    stay = {f".{alive}.tmp.a.pt", mine, other, "a.pt", ".hidden"}
+    for name in (*stay, f".{dead}.tmp.a.pt", mine.replace(str(os.getpid()), str(dead)), f".{dead}.tmp.b.pt"):
         (tmp_path / name).touch()
     remove_abandoned(tmp_path, r"a\.pt")
-    assert {path.name for path in tmp_path.iterdir()} == {f".{dead}.tmp.b.pt", f".{alive}.tmp.a.pt", "a.pt"}
-    remove_abandoned(tmp_path / "nothing", "a")
+    assert {path.name for path in tmp_path.iterdir()} == {*stay, f".{dead}.tmp.b.pt"}
+    # The first that a process writes in a folder.
+    write_text_atomic(tmp_path / "c", "")
+    assert {path.name for path in tmp_path.iterdir()} == {*stay, "c"}
+    # Of a process that had our number before us; where it is known that we write none now, of whatever age.
+    os.utime(tmp_path / mine, (0, 0))
+    remove_abandoned(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*stay - {mine}, "c"}
+    (tmp_path / mine).touch()
+    remove_abandoned(tmp_path, own=True)
+    assert {path.name for path in tmp_path.iterdir()} == {*stay - {mine}, "c"}
+    remove_abandoned(tmp_path / "nothing")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monai_staging.errors import DataError
+from monai_staging.files import temporary_path
 
 if TYPE_CHECKING:
     from monai_staging.cohort.case import Case
@@ -74,7 +75,7 @@ def load_key(cohort_root: str | os.PathLike[str]) -> bytes:
 
 
 def _make_key(path: Path) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_path(path.with_name(f"{secrets.token_hex(4)}{path.name}"))
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from monai_staging.errors import UsageError
-from monai_staging.files import atomic_path, remove_abandoned
+from monai_staging.files import atomic_path, remove_abandoned, temporary_path
 
 ZIP = ".zip"
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the same files give the same zip
@@ -42,8 +42,8 @@ def new_package(out: Path) -> Iterator[Path]:
     check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.stem if out.suffix == ZIP else out.name
-    remove_abandoned(out.parent, "|".join(map(re.escape, (folder, out.name))))
-    temporary = out.with_name(f".{os.getpid()}.tmp.{folder}")
+    remove_abandoned(out.parent, "|".join(map(re.escape, (folder, out.name))), own=True)
+    temporary = temporary_path(out.with_name(folder))
     try:
         temporary.mkdir()
         yield temporary

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from monai_staging.errors import UsageError
-from monai_staging.files import remove_abandoned
+from monai_staging.files import remove_abandoned, temporary_path
 
 
 @contextlib.contextmanager
@@ -36,9 +36,8 @@ def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path}: a folder is needed, found a file.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(path.parent, re.escape(path.name))
-    making = path.with_name(f".{os.getpid()}.tmp.{path.name}")
-    shutil.rmtree(making, ignore_errors=True)
+    remove_abandoned(path.parent, re.escape(path.name), own=True)
+    making = temporary_path(path)
     making.mkdir()
     try:
         yield making

@@ -25,7 +25,6 @@ from scripts.faults.fault import (
     differences,
     killed,
     leftovers,
-    measured,
 )
 from scripts.faults.process import Child, in_child
 from scripts.faults.training import EPOCHS, _Training
@@ -61,7 +60,7 @@ class CompareKilled(Fault):
     @cached_property
     def span(self) -> Span:
         """Of the command undisturbed."""
-        return measured(self, CLI, self.arguments(self.folder / "whole" / "out"), self.folder / "whole" / "out")
+        return self.bench.span(CLI, self.arguments(self.folder / "whole" / "out"), self.folder / "whole" / "out")
 
     @cached_property
     def expected(self) -> dict[str, str]:
@@ -123,7 +122,7 @@ class RegisterKilled(Fault):
         whole = self.folder / "whole"
         whole.mkdir()
         self.bench.database(whole)
-        return measured(self, CLI, self.arguments(whole), whole / "out")
+        return self.bench.span(CLI, self.arguments(whole), whole / "out")
 
     def _once(self, out: Path) -> Round:
         assert self.span

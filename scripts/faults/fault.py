@@ -44,6 +44,14 @@ class Round:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Span:
+    """Of a command that nothing disturbs: seconds, and changes in the file system of the process that one starts."""
+
+    seconds: float
+    writes: int
+
+
 class NotStruck(Exception):
     """The command was done before the fault came: no round, another is to be drawn."""
 
@@ -101,8 +109,31 @@ class Bench:
 
     @cached_property
     def cohort(self) -> Path:
-        """Their cohort."""
-        return self._made("cohort", ["ingest", "phantom", self.raw, self.place / "cohort", *INGEST])
+        """Their cohort, which nobody changes."""
+        self.kept("ingest", lambda: self.span(CLI, self.ingest(self.whole_cohort), self.whole_cohort))
+        shutil.copytree(self.whole_cohort, self.place / "cohort")
+        return self.place / "cohort"
+
+    @property
+    def whole_cohort(self) -> Path:
+        """What an undisturbed ingest leaves."""
+        return self.place / "whole-ingest" / "out"
+
+    def ingest(self, out: Path) -> list[object]:
+        """The command that makes a cohort of the phantoms."""
+        return ["ingest", "phantom", self.raw, out, *INGEST]
+
+    def span(self, module: str, arguments: Iterable[object], out: Path) -> Span:
+        """Runs a command undisturbed, with its output under ``out``.
+
+        Raises:
+            RuntimeError: it does not end with 0.
+        """
+        count = WriteCount(out.parent)
+        done = self.starter.start(module, arguments, first=count.install).wait()
+        if done.code:
+            raise RuntimeError(f"{module} ends with {done.code} undisturbed: {done.err[-3000:]}")
+        return Span(done.seconds, count.count)
 
     @cached_property
     def nodules(self) -> Path:
@@ -160,27 +191,6 @@ class Fault(ABC):
     def run(self, module: str, arguments: Iterable[object], **environment: str) -> Ended:
         """Runs a command to its end."""
         return self.bench.starter.run(module, arguments, **environment)
-
-
-@dataclass(frozen=True)
-class Span:
-    """Of a command that nothing disturbs: seconds, and changes in the file system of the process that one starts."""
-
-    seconds: float
-    writes: int
-
-
-def measured(fault: Fault, module: str, arguments: Iterable[object], out: Path) -> Span:
-    """Runs a command undisturbed, with its output under ``out``.
-
-    Raises:
-        RuntimeError: it does not end with 0.
-    """
-    count = WriteCount(out.parent)
-    done = fault.start(module, arguments, first=count.install).wait()
-    if done.code:
-        raise RuntimeError(f"{fault.name}: {module} ends with {done.code} undisturbed: {done.err[-3000:]}")
-    return Span(done.seconds, count.count)
 
 
 def killed(fault: Fault, module: str, arguments: Iterable[object], out: Path, span: Span) -> str:

@@ -13,7 +13,6 @@ import psutil
 from scripts.faults.disk import room_of, small_disk
 from scripts.faults.fault import (
     CLI,
-    INGEST,
     Fault,
     NotStruck,
     Round,
@@ -22,7 +21,6 @@ from scripts.faults.fault import (
     differences,
     killed,
     leftovers,
-    measured,
 )
 
 # An audit leaves the key of the names of cases.
@@ -33,16 +31,16 @@ class _Ingest(Fault):
     command = "ingest"
 
     def arguments(self, out: Path) -> list[object]:
-        return ["ingest", "phantom", self.bench.raw, out, *INGEST]
+        return self.bench.ingest(out)
 
     @property
     def whole(self) -> Path:
         """What an undisturbed ingest leaves."""
-        return self.bench.place / "whole-ingest" / "out"
+        return self.bench.whole_cohort
 
     @property
     def span(self) -> Span:
-        return self.bench.kept("ingest", lambda: measured(self, CLI, self.arguments(self.whole), self.whole))
+        return self.bench.kept("ingest", lambda: self.bench.span(CLI, self.arguments(self.whole), self.whole))
 
     @cached_property
     def expected(self) -> dict[str, str]:

@@ -25,7 +25,6 @@ from scripts.faults.fault import (
     differences,
     killed,
     leftovers,
-    measured,
     without,
 )
 from scripts.faults.process import WriteCount
@@ -55,7 +54,7 @@ class _Training(Fault):
 
     @property
     def span(self) -> Span:
-        return self.bench.kept("training", lambda: measured(self, BUNDLE, self.arguments(self.whole), self.whole))
+        return self.bench.kept("training", lambda: self.bench.span(BUNDLE, self.arguments(self.whole), self.whole))
 
     @cached_property
     def expected(self) -> dict[str, str]:

@@ -23,7 +23,6 @@ from scripts.faults.fault import (
     differences,
     killed,
     leftovers,
-    measured,
     without,
 )
 
@@ -51,7 +50,7 @@ class _Writing(Fault):
 
     @property
     def span(self) -> Span:
-        return self.bench.kept(self.out, lambda: measured(self, CLI, self.arguments(self.whole), self.whole))
+        return self.bench.kept(self.out, lambda: self.bench.span(CLI, self.arguments(self.whole), self.whole))
 
     @cached_property
     def expected(self) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 
 from monai_staging.cohort.phantom.anatomy import GRID_STEP_MM, Anatomy, build_anatomy
@@ -34,10 +32,11 @@ from monai_staging.cohort.phantom.scanner import aim_at_lungs, draw_scanner
 from monai_staging.cohort.phantom.screening import plan_screening
 from monai_staging.cohort.phantom.trees import Segments
 from monai_staging.cohort.phantom.truth import PhantomTruth
+from monai_staging.files import remove_abandoned, temporary_path
 
 AROUND_LUNGS_MM = 10.0  # what a scan of the lungs alone shows above and below them, in a body of normal size
-# A patient's folder, its truth or a table of the tree, on its way to its name.
-_TEMPORARY = re.compile(r"\.(\d+)\.tmp\.(PH-\d+-\d+(\.json)?|clinical\.csv|lesions\.csv)")
+# A patient's folder, its truth or a table of the tree.
+_WRITTEN = r"PH-\d+-\d+(\.json)?|clinical\.csv|lesions\.csv"
 
 
 @dataclass
@@ -138,14 +137,8 @@ def _draw(
 
 def remove_leftovers(out: str | Path) -> None:
     """Removes from the tree ``out`` what killed processes left half written: it would be read as a second copy."""
-    for path in (found for folder in (Path(out), Path(out) / "truth") if folder.is_dir() for found in folder.iterdir()):
-        match = _TEMPORARY.fullmatch(path.name)
-        # In a container the next process often has the number of the one that was killed: ours has written nothing yet.
-        if match and (int(match[1]) == os.getpid() or not psutil.pid_exists(int(match[1]))):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    for folder in (Path(out), Path(out) / "truth"):
+        remove_abandoned(folder, _WRITTEN, own=True)
 
 
 def write_phantom_study(
@@ -167,7 +160,7 @@ def write_phantom_study(
     """
     phantom = render_phantom(index, seed, config or PhantomConfig())
     folder = Path(out) / phantom.truth.patient
-    temporary = folder.with_name(f".{os.getpid()}.tmp.{folder.name}")
+    temporary = temporary_path(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         writer = CTWriter(temporary / "CT", phantom.identity, phantom.canvas)
