@@ -244,9 +244,9 @@ def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython
 @pytest.fixture
 def reads_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Series are ingested in this process: that workers do it, and may die, is tested in test_ingest.py."""
-    from monai_staging.cohort import ingest
+    from monai_staging.cluster import executor
 
-    monkeypatch.setattr(ingest, "run_in_workers", lambda run, tasks, workers: ((task, run(task)) for task in tasks))
+    monkeypatch.setattr(executor, "run_in_workers", lambda run, tasks, workers: ((task, run(task)) for task in tasks))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_staging.cluster.arguments import add_ray_arguments, executor_of
+
 if TYPE_CHECKING:
     from monai_staging.compare.experiment import Outcome
     from monai_staging.compare.plan import Comparison
@@ -40,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys of the bundle, for every arm")
     parser.add_argument("--name", help="of the comparison")
     parser.add_argument("--out", type=Path, metavar="DIR", help="its folder (default: runs/NAME)")
-    parser.add_argument("--workers", type=int, metavar="W", help="processes (default: one a GPU, else one a core)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=int, metavar="W", help="processes (default: one a GPU, else one a core)")
+    add_ray_arguments(parser, where)
     parser.add_argument("--experiment", default="comparisons", help="in MLflow (default: comparisons)")
     parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap (default: 1000)")
     parser.add_argument(
@@ -51,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the comparison; 0 when all arms are done."""
-    from monai_staging.compare.experiment import ExperimentOptions, run_comparison
+    from monai_staging.cluster.executor import LocalPool
+    from monai_staging.compare.experiment import ExperimentOptions, default_workers, run_comparison
     from monai_staging.compare.statistics import Resampling
     from monai_staging.errors import UsageError
 
@@ -62,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     comparison = _comparison(args)
     out = args.out or Path("runs") / comparison.name
-    options = ExperimentOptions(
-        out, args.workers, args.experiment, resampling=Resampling(args.resamples, args.permutations)
-    )
-    print(f"compare: {len(comparison.arms)} runs of {comparison.bundle} in {out}", file=sys.stderr, flush=True)
-    outcome = run_comparison(comparison, options, _tell)
+    resampling = Resampling(args.resamples, args.permutations)
+    with executor_of(args, LocalPool(args.workers or default_workers())) as executor:
+        print(f"compare: {len(comparison.arms)} runs of {comparison.bundle} in {out}", file=sys.stderr, flush=True)
+        options = ExperimentOptions(out, executor, args.experiment, resampling=resampling)
+        outcome = run_comparison(comparison, options, _tell)
     if args.json:
         print(json.dumps(_document(outcome, out), indent=2, ensure_ascii=False))
         return 0

@@ -38,6 +38,7 @@ DECODERS = {
 EXTRAS = {
     "gpu": ("nvidia-ml-py", "GPU use in MLflow's system metrics"),
     "export": ("onnxruntime", "ONNX and int8 in packages"),
+    "ray": ("ray", "work on the nodes of a cluster"),
 }
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_staging.cluster.arguments import add_ray_arguments, executor_of
 from monai_staging.cohort.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -54,9 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unlabelled", action="store_true", help="monailabel: also the studies without a final label, T, N or M"
     )
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
         "--workers", type=int, metavar="W", help="processes, one volume each (default: one for each core)"
     )
+    add_ray_arguments(parser, where)
     parser.add_argument("--name", help="the cohort's name (default: the source's)")
     parser.add_argument(
         "--identify", action="store_true", help="name the patients without images or row, not only their number"
@@ -66,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ingests; 0 if a case was accepted, 1 otherwise."""
+    from monai_staging.cluster.executor import LocalPool
     from monai_staging.cohort.ingest import IngestOptions, ingest
     from monai_staging.cohort.sources.base import SourceOptions
     from monai_staging.cohort.splits import SplitOptions
@@ -81,8 +85,9 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers if args.workers is not None else os.cpu_count() or 1,
         name=args.name,
     )
-    print(f"ingest: reading the headers under {args.raw}", file=sys.stderr, flush=True)
-    result = ingest(args.source, args.raw, args.out, options)
+    with executor_of(args, LocalPool(options.workers)) as executor:
+        print(f"ingest: reading the headers under {args.raw}", file=sys.stderr, flush=True)
+        result = ingest(args.source, args.raw, args.out, options, executor)
     if args.json:
         print(json.dumps(_document(result, args.identify), indent=2, ensure_ascii=False))
     else:

@@ -8,8 +8,8 @@ smallest distance of slices, then with the most. OUT is a new folder. Not a medi
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
+
+from monai_staging.cluster.arguments import add_ray_arguments, executor_of
 
 BUNDLES = ("detection", "segmentation", "malignancy", "staging")
 
@@ -17,7 +17,7 @@ BUNDLES = ("detection", "segmentation", "malignancy", "staging")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("study", metavar="STUDY", help="DICOM folder, NIfTI file, or DICOMweb URL of a study")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder to make")
+    parser.add_argument("out", metavar="OUT", help="folder to make; with --batch also s3://..., gs://... (fsspec)")
     parser.add_argument("--series", metavar="UID", help="the CT series to take")
     parser.add_argument(
         "--point",
@@ -51,28 +51,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:0 (default: a GPU if there is one)")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON document")
+    add_ray_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    from monai_staging.cluster.executor import InProcess
+    from monai_staging.errors import UsageError
     from monai_staging.predict.command import predict
-    from monai_staging.predict.request import Request
+    from monai_staging.predict.request import Request, tell
 
-    return predict(
-        Request(
-            study=args.study,
-            out=args.out,
-            series=args.series,
-            point=args.point,
-            at_mm=tuple((x, y, z) for x, y, z in args.at),
-            rtstruct=args.rtstruct,
-            store=args.store,
-            batch=args.batch,
-            overwrite=args.overwrite,
-            weights={name: getattr(args, name) for name in BUNDLES},
-            passes=args.passes,
-            device=args.device,
-            json=args.json,
-        ),
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+    if args.ray is not None and not args.batch:
+        raise UsageError("--ray is for many studies: --batch takes a folder of them.")
+    request = Request(
+        study=args.study,
+        out=args.out,
+        series=args.series,
+        point=args.point,
+        at_mm=tuple((x, y, z) for x, y, z in args.at),
+        rtstruct=args.rtstruct,
+        store=args.store,
+        batch=args.batch,
+        overwrite=args.overwrite,
+        weights={name: getattr(args, name) for name in BUNDLES},
+        passes=args.passes,
+        device=args.device,
+        json=args.json,
     )
+    with executor_of(args, InProcess()) as executor:
+        return predict(request, tell, executor)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from monai_staging.cluster.executor import Executor, LocalPool
 from monai_staging.cohort.case import Case
 from monai_staging.cohort.cohort import Cohort, mask_name, volume_name
 from monai_staging.cohort.dicom import Rejection
@@ -31,7 +32,7 @@ from monai_staging.cohort.journal import (
     remove_others,
 )
 from monai_staging.cohort.lock import exclusive
-from monai_staging.cohort.pool import WorkerDied, run_in_workers
+from monai_staging.cohort.pool import WorkerDied
 from monai_staging.cohort.sources import SOURCES, make_plan
 from monai_staging.cohort.sources.base import Job, Plan, Report, SourceOptions
 from monai_staging.cohort.splits import SplitOptions, split_cases
@@ -49,7 +50,7 @@ class IngestOptions:
     Attributes:
         source: what the user says about the raw data.
         split: how to divide the cohort.
-        workers: worker processes; each holds one volume.
+        workers: worker processes, each of which holds one volume, where no executor is given.
         name: the cohort's name; the source's where it is ``None``.
     """
 
@@ -88,7 +89,11 @@ class IngestResult:
 
 
 def ingest(
-    source: str, raw: str | os.PathLike[str], out: str | os.PathLike[str], options: IngestOptions | None = None
+    source: str,
+    raw: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: IngestOptions | None = None,
+    executor: Executor | None = None,
 ) -> IngestResult:
     """Makes the cohort of a raw data set.
 
@@ -97,6 +102,7 @@ def ingest(
         raw: the raw data's folder.
         out: the cohort's folder; made where it is missing, taken up where it was left.
         options: how.
+        executor: where the series are read; in ``options.workers`` processes of this machine by default.
 
     Raises:
         UsageError: no such source or folder, or options that do not fit together.
@@ -121,17 +127,16 @@ def ingest(
         plan = make_plan(source, raw, options.source)
         claim(out, request)
         remove_leftovers(out)
-        outcome = carry_out(plan, raw, out, workers=options.workers)
+        outcome = carry_out(plan, raw, out, executor or LocalPool(options.workers))
         cohort, folds = conclude(out, source, outcome, options, plan.folds)
         # Again, for what a worker of a killed run may still have written after the first time.
         remove_leftovers(out)
     return IngestResult(cohort, outcome.rejections, plan.report, folds)
 
 
-def carry_out(plan: Plan, raw: Path, out: Path, *, workers: int, description: str = "ingest") -> Outcome:
+def carry_out(plan: Plan, raw: Path, out: Path, executor: Executor, description: str = "ingest") -> Outcome:
     """Does what is left of a plan; the outcome is the same whatever was done before."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    tasks = [Task(job, raw, out, job_digest(job, raw), threads) for job in plan.jobs]
+    tasks = [Task(job, raw, out, job_digest(job, raw), executor.threads) for job in plan.jobs]
     entries: dict[str, Entry] = {}
     for task in tasks:
         entry = read_entry(out, task.job.series.series, task.digest)
@@ -140,7 +145,9 @@ def carry_out(plan: Plan, raw: Path, out: Path, *, workers: int, description: st
     left = [task for task in tasks if task.job.series.series not in entries]
     if entries:
         print(f"{description}: {len(entries)} of {len(tasks)} series were done before", file=sys.stderr, flush=True)
-    done = run_in_workers(ingest_case, left, workers)
+    annotations = {path.parent for task in left if (own := task.job.annotator) is not None for path in own.files}
+    reads = (raw, *sorted(path for path in annotations if not path.is_relative_to(raw)))
+    done = executor.run(ingest_case, left, reads=reads, writes=(out / FOLDER,))
     for task, result in progress(done, total=len(left), description=description):
         if isinstance(result, WorkerDied):
             found = "the process that read it died (killed, out of memory, or a fault in a decoder)."

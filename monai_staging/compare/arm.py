@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from monai_staging.files import write_json_atomic
+from monai_staging.streams import output_to
 from monai_staging.tracking.journal import JOURNAL_NAME
 
 RECORD = "arm.json"
@@ -61,16 +59,6 @@ class Done:
     error: str | None = None
 
 
-def threads_each(workers: int) -> int:
-    """Threads of each of so many processes that share the cores.
-
-    Who shares a machine with others says so by ``OMP_NUM_THREADS``: threads that fight over a core are many times
-    slower.
-    """
-    cores = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, (int(cores) if cores.isdigit() else os.cpu_count() or 1) // workers)
-
-
 def finished(folder: Path, identity: str) -> Done | None:
     """The record of an arm that is done, if this very arm is."""
     if _identity(folder / RECORD) != identity:
@@ -92,7 +80,7 @@ def run_task(task: Task) -> Done:
     (task.folder / RECORD).unlink(missing_ok=True)
     write_json_atomic(task.folder / BEGUN, {"name": task.name, "identity": task.identity})
     try:
-        with _output_to(task.folder / LOG):
+        with output_to(task.folder / LOG):
             _run_bundle(task, resume)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
@@ -143,22 +131,3 @@ def _root(error: BaseException) -> str:
         error = error.__cause__
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")
-
-
-@contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Everything the process writes to its standard streams goes to a file, whoever writes it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [os.dup(number) for number in (1, 2)]
-    with open(path, "ab") as file:
-        for number in (1, 2):
-            os.dup2(file.fileno(), number)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, copy in zip((1, 2), kept, strict=True):
-            os.dup2(copy, number)
-            os.close(copy)

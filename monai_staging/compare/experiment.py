@@ -8,14 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_staging.compare.arm import Done, threads_each
+from monai_staging.cluster.executor import Executor, LocalPool
+from monai_staging.compare.arm import Done
 from monai_staging.compare.findings import Findings
 from monai_staging.compare.plan import Comparison
 from monai_staging.compare.report import Report, write_report
 from monai_staging.compare.results import Results
 from monai_staging.compare.runner import Progress, Runner, data_digest, data_title
 from monai_staging.compare.statistics import Resampling, find
-from monai_staging.errors import DataError
+from monai_staging.errors import DataError, UsageError
 from monai_staging.tracking.environment import git_state, versions
 from monai_staging.tracking.identity import run_identity
 from monai_staging.tracking.journal import JOURNAL_NAME
@@ -31,14 +32,14 @@ class ExperimentOptions:
 
     Attributes:
         out: its folder.
-        workers: processes; one a core, or one a GPU, by default.
+        executor: where the arms are run; by default in one process a core, or one a GPU.
         experiment: MLflow experiment.
         tracking_uri: server or database; ``MLFLOW_TRACKING_URI`` or ``sqlite:///mlruns.db`` by default.
         resampling: of intervals and p-values.
     """
 
     out: Path
-    workers: int | None = None
+    executor: Executor | None = None
     experiment: str = "comparisons"
     tracking_uri: str | None = None
     resampling: Resampling = Resampling()
@@ -67,11 +68,16 @@ def run_comparison(comparison: Comparison, options: ExperimentOptions, tell: Cal
 
     Raises:
         DataError: an arm failed; its log is named. The others are done and stay so.
-        UsageError: a setting that the bundle does not know.
+        UsageError: a setting that the bundle does not know, or a database file for MLflow and several machines.
     """
     out = options.out
     digest = data_digest(comparison.dataset_dir)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or options.tracking_uri or f"sqlite:///{Path.cwd() / 'mlruns.db'}"
+    if uri.startswith("sqlite:") and options.executor is not None and options.executor.machines > 1:
+        raise UsageError(
+            f"Comparison: on {options.executor.machines} machines MLflow needs a server, found a database file, which "
+            "machines cannot share. Set MLFLOW_TRACKING_URI to a server's address."
+        )
     # The arms' own handlers go by the same.
     os.environ["MLFLOW_TRACKING_URI"] = uri
     # A kill before it is claimed leaves a run all the same.
@@ -86,8 +92,8 @@ def run_comparison(comparison: Comparison, options: ExperimentOptions, tell: Cal
         run_id = run_identity(out, uri, wait_s=60)["run_id"]
         if run_id is None:
             logger.warning("MLflow: no server has the parent run yet; arms are tagged with the comparison, not nested")
-        workers = options.workers or default_workers()
-        runner = Runner(comparison, out, workers, threads_each(workers), run_id, options.experiment, digest, _commit())
+        executor = options.executor or LocalPool(default_workers())
+        runner = Runner(comparison, out, executor, run_id, options.experiment, digest, _commit())
         _refuse_failed(runner.run(tell))
         results = Results(comparison, {arm: runner.folder(arm) for arm in comparison.arms})
         findings = find(results, options.resampling)

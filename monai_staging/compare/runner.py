@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monai_staging.cluster.executor import Executor
 from monai_staging.cohort.lock import exclusive
-from monai_staging.cohort.pool import WorkerDied, run_in_workers
+from monai_staging.cohort.pool import WorkerDied
 from monai_staging.compare.arm import Done, Task, finished, run_task
 from monai_staging.compare.plan import BASELINE, Arm, Comparison, Initialisation, digest, slug
 from monai_staging.errors import DataError, UsageError
@@ -46,8 +47,7 @@ class Runner:
     Attributes:
         comparison: what is run.
         out: folder of the comparison.
-        workers: processes; each arm has one.
-        threads: of torch, for each.
+        executor: where the arms are run.
         parent: id of the MLflow run that the arms are nested in; ``None`` for none.
         experiment: MLflow experiment of the arms.
         data_digest: of the data: another data set of the same name is another comparison.
@@ -56,8 +56,7 @@ class Runner:
 
     comparison: Comparison
     out: Path
-    workers: int
-    threads: int
+    executor: Executor
     parent: str | None
     experiment: str
     data_digest: str
@@ -88,11 +87,11 @@ class Runner:
         waiting = [task for task in tasks if before[task.name] is None]
         if waiting and found:
             logger.info("%d of %d are done already", len(found), len(tasks))
-        for task, result in run_in_workers(run_task, waiting, self.workers):
+        for task, result in self.executor.run(run_task, waiting, writes=(Path.cwd(), self.out)):
             done = Done(task.name, 0.0, "its process died") if isinstance(result, WorkerDied) else result
             found.append(done)
             tell(Progress(len(found), len(tasks), done))
-            if len(found) == self.workers + 1 and all(one.error for one in found):
+            if len(found) == self.executor.workers + 1 and all(one.error for one in found):
                 break  # a mistake in the settings, not in an arm
         return found
 
@@ -149,7 +148,7 @@ class Runner:
         quiet = {key: value for key, value in QUIET.items() if key in keys and key not in overrides}
         full = {**quiet, **overrides, **told, "tags": dict(tags)}
         full = {key: value for key, value in full.items() if key in keys}
-        return Task(name, folder, tuple(files), run, full, identity, self.threads, self.commit)
+        return Task(name, folder, tuple(files), run, full, identity, self.executor.threads, self.commit)
 
     # -- where the weights come from --------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monai_staging.cluster.executor import Executor, InProcess
 from monai_staging.cohort.dicom import SeriesRefused
 from monai_staging.dicomweb import StudyAddress
 from monai_staging.errors import DataError, UsageError
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from monai_staging.predict.pipeline import Prediction, Predictor
 
 
-def predict(request: Request, say: Say) -> int:
+def predict(request: Request, say: Say, executor: Executor | None = None) -> int:
     """Predicts, and writes into the request's folder.
 
     Args:
         request: what is asked for.
         say: told how far it is.
+        executor: where the studies of a batch are predicted; in this process by default.
 
     Returns:
         The command's exit code.
@@ -39,10 +41,10 @@ def predict(request: Request, say: Say) -> int:
     if request.batch:
         from monai_staging.predict.batch import predict_batch
 
-        return predict_batch(request, load_predictor(request, say), say)
+        return predict_batch(request, say, executor or InProcess())
     from monai_staging.predict.folders import new_folder
 
-    with new_folder(request.out, request.overwrite) as folder:
+    with new_folder(request.folder, request.overwrite) as folder:
         with _local(request, address) as path:
             say("reading the study")
             study = _open(path, request.series or (None if address is None else address.series))

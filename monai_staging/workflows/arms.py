@@ -13,10 +13,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import yaml
 
+from monai_staging.cluster.executor import threads_each
 from monai_staging.cohort import load_cohort
 from monai_staging.cohort.default import ensure_cohort
 from monai_staging.cohort.pool import WorkerDied, run_in_workers
-from monai_staging.compare.arm import Task, finished, run_task, threads_each
+from monai_staging.compare.arm import Task, finished, run_task
 from monai_staging.compare.plan import digest, slug
 from monai_staging.errors import DataError, UsageError
 from monai_staging.networks.pretrained.source import file_sha256

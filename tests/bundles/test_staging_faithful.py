@@ -14,6 +14,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from monai_staging.cluster.executor import InProcess
 from monai_staging.compare.plan import comparison_of, read_comparison
 from monai_staging.compare.runner import Runner
 
@@ -108,7 +109,7 @@ def test_the_comparison_s_settings_are_keys_of_both_bundles(monkeypatch: pytest.
     monkeypatch.chdir(ROOT)
     comparison = comparison_of(read_comparison(BUNDLE / "compare.yaml"))
     assert len(comparison.arms) == 4 * 2 * 3
-    runner = Runner(comparison, tmp_path, 1, 1, None, "comparisons", "digest")
+    runner = Runner(comparison, tmp_path, InProcess(), None, "comparisons", "digest")
     networks = set()
     for arm in comparison.arms:
         overrides = runner.task(arm).overrides

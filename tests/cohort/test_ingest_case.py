@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from monai_staging.cluster.executor import LocalPool
 from monai_staging.cohort import ingest_case as module
 from monai_staging.cohort.clinical import unknown_labels
 from monai_staging.cohort.dicom import Series, scan
@@ -62,7 +63,7 @@ def test_an_unexpected_error_is_that_case_s_and_is_tried_again(tmp_path: Path, s
 
 def test_a_worker_that_dies_is_that_case_s_failure(tmp_path: Path, series: list[Series]) -> None:
     jobs = (Job(series[0], unknown_labels("8", "c"), Faulty("dies")), Job(series[1], unknown_labels("8", "c")))
-    outcome = carry_out(Plan(jobs, (), Report()), tmp_path / "raw", tmp_path / "out", workers=2)
+    outcome = carry_out(Plan(jobs, (), Report()), tmp_path / "raw", tmp_path / "out", LocalPool(2))
     assert [case.series for case in outcome.cases] == [series[1].series]
     (rejection,) = outcome.rejections
     assert (rejection.series, rejection.rule) == (series[0].series, "worker-died")
