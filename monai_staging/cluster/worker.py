@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from monai_staging.errors import UsageError
+from monai_staging.files import remove_abandoned, temporary_path
 from monai_staging.streams import output_to
 from monai_staging.version import __version__
 
 PASSED_ON = ("MLFLOW_", "MONAI_STAGING_")
 """Variables of these beginnings are those of the process that the user started, on every node."""
+_MARK = "shared"
 _checked: set[str] = set()
 
 
@@ -53,12 +55,13 @@ class Folder:
         """A folder that is written to; made where it is missing, and marked while the block runs."""
         path = path.absolute()
         path.mkdir(parents=True, exist_ok=True)
-        mark = f".shared-{secrets.token_hex(8)}"
-        (path / mark).touch()
+        remove_abandoned(path, rf"{_MARK}-\w+")
+        mark = temporary_path(path / f"{_MARK}-{secrets.token_hex(8)}")
+        mark.touch()
         try:
-            yield cls(path, mark)
+            yield cls(path, mark.name)
         finally:
-            (path / mark).unlink(missing_ok=True)
+            mark.unlink(missing_ok=True)
 
     @property
     def is_here(self) -> bool:

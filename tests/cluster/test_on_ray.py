@@ -140,7 +140,7 @@ def test_what_kills_its_worker_is_lost_and_nothing_else(
         {path.name: path.read_bytes() for path in (tmp_path / name / "volumes").iterdir()} for name in ("ray", "local")
     ]
     assert len(written[0]) == 4 and written[0] == written[1]
-    assert not list((tmp_path / "ray").rglob(".shared-*"))
+    assert not list((tmp_path / "ray").rglob(".*shared-*"))
 
 
 def test_an_error_reaches_the_user_and_no_log_of_ray(executor: RayExecutor, cluster: subprocess.Popen[str]) -> None:
