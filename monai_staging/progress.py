@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -29,6 +30,9 @@ def progress(
         stream: where to write; stderr by default.
         lines: elsewhere than on a terminal, about this many lines are written for the whole.
     """
+    if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts alike, the first one speaks
+        yield from items
+        return
     stream = stream or sys.stderr
     if total is None and isinstance(items, Sized):
         total = len(items)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from monai_staging.errors import DataError, UsageError
+from monai_staging.losses.counts import of_all
 from monai_staging.losses.ordinal import masked_logsumexp, ordinal_set_loss
 
 
@@ -138,6 +139,7 @@ class MaskedTNMLoss(nn.Module):
             loss, weight = self._letter(letter, logits[:, part][known], sets[known])
             total = total + self.weights[letter] * loss
             count = count + self.weights[letter] * weight
+        count = of_all(count, total)
         return torch.where(count > 0, total / count.clamp_min(torch.finfo(count.dtype).tiny), total)
 
     def _letter(self, letter: str, logits: torch.Tensor, sets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_staging.errors import UsageError
+from monai_staging.losses.counts import of_all
 from monai_staging.networks.slice_selector import SliceOutput
 
 
@@ -42,8 +44,9 @@ class SliceLoss(nn.Module):
         entropy = functional.cross_entropy(logits, truth, ignore_index=self.ignored, reduction="none")
         there = functional.one_hot(truth.clamp(min=0), logits.shape[1]).to(entropy.dtype)
         there = there * (truth != self.ignored)[:, None]
-        counts = there.sum(dim=0)
-        means = (entropy[:, None] * there).sum(dim=0) / counts.clamp(min=1)
+        sums = (entropy[:, None] * there).sum(dim=0)
+        counts = of_all(there.sum(dim=0), sums)
+        means = sums / torch.where(counts > 0, counts, 1.0)
         loss: Tensor = means.sum() / (counts > 0).sum().clamp(min=1)
         if self.cells and output.cells.numel():
             loss = loss + self.cells * self._focal(output.cells.float().flatten(0, 1), cells.flatten(0, 1))
@@ -52,4 +55,5 @@ class SliceLoss(nn.Module):
     def _focal(self, logits: Tensor, target: Tensor) -> Tensor:
         entropy = functional.cross_entropy(logits, target, ignore_index=self.ignored, reduction="none")
         focal = (1 - (-entropy).exp()) ** self.gamma * entropy
-        return focal.sum() / (target > 0).sum().clamp(min=1)
+        total = focal.sum()
+        return total / of_all((target > 0).sum(), total, least=1)

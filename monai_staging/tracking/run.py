@@ -192,7 +192,8 @@ class TrackedRun:
 
     def log_artifact(self, path: PathLike, to: str | None = None) -> None:
         """Logs a file as an artifact, in folder ``to``; the file must stay until it is delivered."""
-        self.record("artifact", path=os.path.abspath(path), to=to)
+        if self.active:
+            self.record("artifact", path=os.path.abspath(path), to=to)
 
     def log_text(self, text: str, to: str) -> None:
         """Logs ``text`` as the artifact file ``to``."""

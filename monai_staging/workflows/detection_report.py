@@ -21,6 +21,7 @@ from monai_staging.detection.operating_points import OperatingPoints
 from monai_staging.detection.truth import DetectionTruth
 from monai_staging.outputs.case_figures import scan_lesion_figure
 from monai_staging.workflows.collector import EpochCollector
+from monai_staging.workflows.rank import main_process_only
 
 
 class ScanCollector(EpochCollector):
@@ -201,6 +202,7 @@ class DetectionWriter(ScanCollector):
         self.printer(f"{len(found)} lesions in {len(set(found.cases))} scans with a lesion\nWritten:\n  {self.path}")
 
 
+@main_process_only
 def choose_operating_points(
     detector: Detector,
     scans: Sequence[Mapping[str, Any]],

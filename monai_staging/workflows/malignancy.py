@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.utils.data import Sampler
 
 from monai_staging.errors import UsageError
+from monai_staging.losses.counts import of_all
 from monai_staging.networks.nodule import NoduleNetwork, NoduleOutput
 from monai_staging.workflows.inferers import AutocastInferer
 from monai_staging.workflows.nodule_data import NoduleExamples
@@ -98,9 +99,9 @@ class NoduleLoss(nn.Module):
             scale = [buffer.to(logits.device) for buffer in (self.mean, self.deviation)]
             wanted = (targets["attributes"] - scale[0]) / scale[1]
             rated = ~torch.isnan(wanted)
-            if rated.any():
-                found = prediction.attributes.float()[rated]
-                loss = loss + self.attribute_weight * functional.smooth_l1_loss(found, wanted[rated])
+            found = prediction.attributes.float()[rated]
+            error = functional.smooth_l1_loss(found, wanted[rated], reduction="sum")
+            loss = loss + self.attribute_weight * error / of_all(rated.sum(), error, least=1)
         return loss
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from monai_staging.errors import UsageError
 from monai_staging.histology.slide_pass import SlidePass, find_peaks
 from monai_staging.histology.slides import Slide
+from monai_staging.losses.counts import of_all
 from monai_staging.losses.rare import RareHingeLoss
 from monai_staging.networks.mitosis import TileMap
 from monai_staging.progress import progress
@@ -117,7 +118,8 @@ class MitosisLoss(nn.Module):
         chance = logits.sigmoid()
         hit = peaks * (1 - chance) ** self.gamma * functional.logsigmoid(logits)
         miss = (1 - peaks) * (1 - target) ** 4 * chance**self.gamma * functional.logsigmoid(-logits)
-        return -(hit + miss).sum() / peaks.sum().clamp(min=1)
+        total = -(hit + miss).sum()
+        return total / of_all(peaks.sum(), total, least=1)
 
 
 class TileScorer:

@@ -23,6 +23,7 @@ from monai_staging.progress import progress
 from monai_staging.workflows.collector import EpochCollector
 from monai_staging.workflows.mitosis import SlideInferer
 from monai_staging.workflows.mitosis_data import patients_of
+from monai_staging.workflows.rank import main_process_only
 
 POINTS, METRICS = "points.csv", "metrics.json"
 
@@ -82,6 +83,7 @@ class PointCollector(EpochCollector):
             engine.state.metrics["f1"] = 0.0
 
 
+@main_process_only
 def choose_threshold(
     inferer: SlideInferer, slides: Sequence[Slide], path: str | os.PathLike[str], chosen_on: str
 ) -> float:

@@ -124,7 +124,7 @@ class MitosisReport(PointCollector):
             )
         ]
         for name, slide in self._examples(truth, found, right, threshold).items():
-            own = np.array([one == slide.name for one in found.slides]) & found.counted(threshold)
+            own = np.array([one == slide.name for one in found.slides], dtype=bool) & found.counted(threshold)
             places = np.array(slide.mitoses).reshape(-1, 2) * slide.microns_per_pixel
             hit = match_points(found.xy_um[own & right], places, np.zeros(len(places)))
             seen = self._maps[slide.name]
@@ -155,7 +155,7 @@ class MitosisReport(PointCollector):
         """The best, the middle and the worst slide of those with a mitosis."""
         scored = []
         for slide in self.slides:
-            own = np.array([one == slide.name for one in found.slides]) & found.counted(threshold)
+            own = np.array([one == slide.name for one in found.slides], dtype=bool) & found.counted(threshold)
             if slide.mitoses:
                 scored.append((2 * int((own & right).sum()) / (int(own.sum()) + len(slide.mitoses)), slide.name, slide))
         scored.sort(key=lambda row: row[:2], reverse=True)

@@ -15,11 +15,13 @@ from monai_staging.networks.pretrained import write_checkpoint
 from monai_staging.tracking.identity import run_identity
 from monai_staging.workflows.history import History
 from monai_staging.workflows.nodule_data import NoduleData
+from monai_staging.workflows.rank import main_process_only
 from monai_staging.workflows.saved_state import bare, write_tensors
 
 WEIGHTS, BACKBONE, HISTORY = "model.pt", "backbone.pt", "history.json"
 
 
+@main_process_only
 def save_result(
     output_dir: str | os.PathLike[str],
     network: nn.Module,

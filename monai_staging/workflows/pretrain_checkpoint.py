@@ -13,11 +13,13 @@ from torch import nn
 from monai_staging.networks.pretrained import write_checkpoint
 from monai_staging.tracking.identity import run_identity
 from monai_staging.workflows.pretrain_data import PretrainData
+from monai_staging.workflows.rank import main_process_only
 from monai_staging.workflows.saved_state import bare
 
 FILE_NAME = "backbone.pt"
 
 
+@main_process_only
 def save_backbone(
     output_dir: str | os.PathLike[str],
     network: nn.Module,

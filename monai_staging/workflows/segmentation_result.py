@@ -13,9 +13,11 @@ from monai_staging.networks.pretrained import write_checkpoint
 from monai_staging.networks.pretrained.source import Fact
 from monai_staging.workflows.history import History
 from monai_staging.workflows.nodule_result import HISTORY, WEIGHTS
+from monai_staging.workflows.rank import main_process_only
 from monai_staging.workflows.saved_state import bare
 
 
+@main_process_only
 def save_result(
     output_dir: str | os.PathLike[str], network: nn.Module, settings: Mapping[str, Fact], history: History
 ) -> Path:

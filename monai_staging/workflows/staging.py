@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_staging.cohort.lesion_groups import EVIDENCE, without_side
+from monai_staging.losses.counts import of_all
 from monai_staging.networks.staging import StagingOutput
 
 
@@ -91,7 +92,8 @@ def attention_loss(attention: Tensor, lesion_mm: Tensor, evidence: Tensor) -> Te
     shown = (torch.einsum("lg,bgs->bls", evidence.float(), slices) > 0).float()
     there = shown.amax(dim=2)
     seen = (attention.float() * shown).sum(dim=2).clamp(min=1e-6)
-    return -(seen.log() * there).sum() / there.sum().clamp(min=1)
+    total = -(seen.log() * there).sum()
+    return total / of_all(there.sum(), total, least=1)
 
 
 def lesion_loss(prediction: StagingOutput, lesion_mm: Tensor, known: Tensor) -> Tensor:

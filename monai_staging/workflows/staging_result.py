@@ -15,12 +15,14 @@ from monai_staging.files import write_json_atomic
 from monai_staging.networks.pretrained import write_checkpoint
 from monai_staging.tracking.identity import run_identity
 from monai_staging.workflows.history import History
+from monai_staging.workflows.rank import main_process_only
 from monai_staging.workflows.saved_state import bare
 from monai_staging.workflows.staging_data import cohort_title
 
 BACKBONE, HISTORY = "backbone.pt", "history.json"
 
 
+@main_process_only
 def save_result(
     output_dir: str | os.PathLike[str],
     network: nn.Module,
