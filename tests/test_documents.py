@@ -9,11 +9,13 @@ import importlib.util
 import inspect
 import re
 import shlex
+import subprocess
 from itertools import takewhile
 from pathlib import Path
 
 import monai.bundle
 import pytest
+import yaml
 
 from monai_staging.cli.main import COMMANDS
 
@@ -213,6 +215,43 @@ monai-staging not this
 """
     assert shell_lines(markdown) == ["monai-staging stage --t T2a      --n N1", "monai-staging info"]
     assert inline_commands(markdown) == ["monai-staging audit COHORT", "monai-staging info --help"]
+
+
+def test_example_jobs_start_what_there_is(repository: Path) -> None:
+    examples = repository / "docs" / "examples"
+    batch = examples / "staging.sbatch"
+    assert subprocess.run(["bash", "-n", batch], check=False).returncode == 0
+    (line,) = [one for one in batch.read_text().replace("\\\n", " ").splitlines() if one.startswith("srun torchrun")]
+    job = yaml.safe_load((examples / "pytorchjob.yaml").read_text())
+    replicas = job["spec"]["pytorchReplicaSpecs"]
+    assert job["kind"] == "PyTorchJob" and set(replicas) == {"Master", "Worker"}
+    lines = [line.removeprefix("srun ")]
+    for replica in replicas.values():
+        (container,) = replica["template"]["spec"]["containers"]
+        assert container["name"] == "pytorch"  # the operator knows it by this name
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == int(job["spec"]["nprocPerNode"])
+        volumes = {volume["name"] for volume in replica["template"]["spec"]["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+        lines.append(shlex.join(container["command"]))
+    for one in lines:
+        assert "multi_gpu_train.json" in one and "--resume true" in one and problem(repository, one) is None
+
+
+def test_the_compose_file_starts_a_server_that_mlflow_has(repository: Path) -> None:
+    from mlflow.cli import server
+
+    compose = yaml.safe_load((repository / "docs" / "examples" / "mlflow-compose.yaml").read_text())
+    services = compose["services"]
+    known = {option for parameter in server.params for option in parameter.opts}
+    command = services["server"]["command"]
+    assert command[:2] == ["mlflow", "server"] and {word.split("=")[0] for word in command[2:]} <= known
+    for service in services.values():
+        assert set(service.get("depends_on", [])) <= set(services)
+        assert {place.split(":")[0] for place in service.get("volumes", [])} <= set(compose["volumes"])
+    # The address of the database is that of the service, and the version of MLflow the one that is tested.
+    database = services["database"]["environment"]
+    assert f"@database:5432/{database['POSTGRES_DB']}" in " ".join(command)
+    assert f"mlflow=={importlib.metadata.version('mlflow')}" in services["server"]["build"]["dockerfile_inline"]
 
 
 def test_links_in_the_documents_lead_somewhere(repository: Path) -> None:

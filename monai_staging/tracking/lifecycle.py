@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -70,6 +71,22 @@ class ProcessWatch:
         if self._handles_sigterm and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._handles_sigterm = False
+
+    @contextlib.contextmanager
+    def last_words(self) -> Iterator[None]:
+        """Lets no SIGTERM cut the block short that says how the run ended; Ctrl-C and SIGKILL do.
+
+        What starts many processes, as torchrun does, ends the others at once when one has failed.
+        """
+        own = threading.current_thread() is threading.main_thread()
+        if not own or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+            yield
+            return
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _hook(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         previous = self._previous_hook or sys.__excepthook__

@@ -192,8 +192,7 @@ class TrackedRun:
 
     def log_artifact(self, path: PathLike, to: str | None = None) -> None:
         """Logs a file as an artifact, in folder ``to``; the file must stay until it is delivered."""
-        if self.active:
-            self.record("artifact", path=os.path.abspath(path), to=to)
+        self.record("artifact", path=os.path.abspath(path) if self.active else None, to=to)
 
     def log_text(self, text: str, to: str) -> None:
         """Logs ``text`` as the artifact file ``to``."""
@@ -272,7 +271,8 @@ class TrackedRun:
         self.record("status", status=status, time_ms=now_ms())
         journal, background = self._journal, self._background
         self._journal = self._background = self._sampler = None
-        complete = background.stop(self._drain_s)
+        with self._watch.last_words():
+            complete = background.stop(self._drain_s)
         self.run_id = journal.cursor(self.tracking_uri).run_id
         where, command = public_uri(self.tracking_uri), background.delivery.command
         if complete:
@@ -282,9 +282,8 @@ class TrackedRun:
             missing = background.delivery.pending
             logger.warning("MLFLOW: %d records of run %r are not at %s. Run `%s`.", missing, self.name, where, command)
         if lost := ", ".join(background.delivery.missed):
-            logger.warning(
-                "MLFLOW: %s could not store of run %r: %s. `%s` tries again.", where, self.name, lost, command
-            )
+            message = "MLFLOW: %s could not store of run %r: %s. `%s` tries again."
+            logger.warning(message, where, self.name, lost, command)
 
     def _at_exit(self) -> None:
         if self._watch.terminated is not None:  # first: after a complete training it is the evaluation that is killed

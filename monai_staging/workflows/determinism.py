@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,16 @@ class EpochSeeder:
         torch.manual_seed(seed)
         set_rnd(getattr(loader, "dataset", None), seed=seed)
         # A DistributedSampler takes its order from the epoch (MONAI's engines tell it); it has no generator.
-        for owner in (loader, getattr(loader, "sampler", None)):
+        for owner in (loader, *_samplers(getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None))):
             generator = getattr(owner, "generator", None)
             if isinstance(generator, torch.Generator):
                 generator.manual_seed(seed)
         engine.set_data(loader)
+
+
+def _samplers(*outer: Any) -> Iterator[Any]:
+    """Samplers, and those that they draw from: of batches, of a process's share."""
+    for sampler in outer:
+        while sampler is not None:
+            yield sampler
+            sampler = getattr(sampler, "sampler", None)

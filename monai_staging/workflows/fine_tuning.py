@@ -192,7 +192,7 @@ class GradualUnfreezing(FrozenStages):
 
     A stage learns from the rate that the schedule has by then, without a warm-up of its own. Networks in
     ``DistributedDataParallel`` are refused: it averages only the gradients of what could learn when it was made, and
-    what is thawed later would drift apart.
+    what is thawed later would drift apart. ``workflows.distributed.DistributedTraining`` wraps the network anew then.
 
     Args:
         network: its ``backbone`` has stages, see :func:`monai_staging.workflows.fine_tuning_stages.stages`.
@@ -244,7 +244,7 @@ class GradualUnfreezing(FrozenStages):
         if isinstance(getattr(engine.network, "_orig_mod", engine.network), nn.parallel.DistributedDataParallel):
             raise UsageError(
                 "GradualUnfreezing: DistributedDataParallel would not average the gradients of what is thawed later; "
-                "found it around the network. Take the regime 'full', 'discriminative' or 'linear', or one process."
+                "found it around the network. Leave that to workflows.distributed.DistributedTraining."
             )
         late = [
             stage.name

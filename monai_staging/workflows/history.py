@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys as Keys
 
@@ -41,7 +42,7 @@ class History:
 
     def _iteration(self, engine: Any) -> None:
         self._means.update(engine)
-        self._images += len(engine.state.output[Keys.IMAGE])
+        self._images += len(engine.state.output[Keys.IMAGE]) * idist.get_world_size()
         if engine.state.iteration % engine.state.epoch_length == 0:
             # Before the validation, which is no part of the rate.
             losses, seconds = self._means.take(), time.monotonic() - self._start_s

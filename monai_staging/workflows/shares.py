@@ -61,10 +61,9 @@ class EvaluationShare(Sampler[Any]):
         return -(-len(self.batches) // idist.get_world_size())
 
     def __iter__(self) -> Iterator[Any]:
-        every = iter(self.batches)
-        first = next(every)
-        own = itertools.islice(itertools.chain([first], every), idist.get_rank(), None, idist.get_world_size())
-        return itertools.islice(itertools.chain(own, [first]), len(self))
+        every = list(self.batches)
+        own = every[idist.get_rank() :: idist.get_world_size()]
+        return iter((own + every[:1])[: len(self)])
 
     def counts(self, number: int, rank: int) -> bool:
         """Whether the batch of this number (from 0) of a process is one of all, rather than one more."""

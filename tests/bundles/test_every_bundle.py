@@ -71,6 +71,8 @@ PATIENTS = {
     "detector_keys": {"spacing_mm": [3.0, 3.0, 4.0], "most": 20},
 }
 OUTLINE = Run("segmentation", ("chest_inference", "outline_inference"), keys={"width": 0.5})
+MANY = "multi_gpu_train"
+JUDGED = {**MAP, "judge_width": 0.25}
 TASKS = ("digits", "restoration", "autoencoder", "contrastive")
 RUNS = [
     *(Run("staging", (name,), keys=BACKBONE) for name in ("train", "evaluate", "inference")),
@@ -95,11 +97,25 @@ RUNS = [
     Run("mitosis", ("inference",), "slide_files", {**MAP, "slide_microns_per_pixel": 0.25}),
     Run("mitosis", ("train", "faithful"), "slides", TILES),
     Run("mitosis", ("train", "pix2pix"), "slides", MAP),
-    Run("mitosis", ("train", "two_stage", "two_stage_train"), "slides", {**MAP, "judge_width": 0.25}),
-    Run("mitosis", ("evaluate", "two_stage"), "slides", {**MAP, "judge_width": 0.25}),
+    Run("mitosis", ("train", "two_stage", "two_stage_train"), "slides", JUDGED),
+    Run("mitosis", ("evaluate", "two_stage"), "slides", JUDGED),
     *(Run("slices", (name,), "screening_cohort", SLICES) for name in ("train", "evaluate", "inference")),
     Run("slices", ("train", "faithful"), "screening_cohort", SECTORS),
     *(Run("pretrain", (name,), keys={**BACKBONE, "task": task}) for name in ("train", "evaluate") for task in TASKS),
+    *(
+        Run(bundle, ("train", MANY), data, keys)
+        for bundle, data, keys in (
+            ("staging", "tiny_cohort", BACKBONE),
+            ("detection", "tiny_cohort", RETINANET),
+            ("segmentation", "nodules", {"width": 0.5}),
+            ("malignancy", "nodules", BACKBONE),
+            ("mitosis", "slides", MAP),
+            ("slices", "screening_cohort", SLICES),
+            ("pretrain", "tiny_cohort", {**BACKBONE, "task": "digits"}),
+        )
+    ),
+    Run("detection", ("train", "two_stage", "two_stage_train", MANY, f"two_stage_{MANY}"), keys=TWO_STAGE),
+    Run("mitosis", ("train", "two_stage", "two_stage_train", MANY, f"two_stage_{MANY}"), "slides", JUDGED),
 ]
 
 

@@ -35,10 +35,10 @@ SMALL += ["--map_start_steps", "10", "--resamples", "20", "--figures", "false", 
 SMALL += ["--system_metrics", "false"]
 
 
-def command(cohort: Path, folder: Path, batch_size: int, epochs: int = 2) -> list[str]:
+def command(cohort: Path, folder: Path, batch_size: int) -> list[str]:
     """What one process and two are told alike, but for the batch."""
     own = ["--dataset_dir", str(cohort), "--output_dir", str(folder)]
-    return [*own, "--batch_size", str(batch_size), "--epochs", str(epochs), *SMALL, *EXACT]
+    return [*own, "--batch_size", str(batch_size), "--epochs", "3", *SMALL, *EXACT]
 
 
 def network(folder: Path, epoch: int) -> dict[str, torch.Tensor]:
@@ -84,7 +84,7 @@ def test_torchrun_with_two_processes_equals_one_with_twice_the_batch(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    assert_same(network(alone, 2), network(tmp_path / "run", 2))
+    assert_same(network(alone, 3), network(tmp_path / "run", 3))
     assert_same_metrics(alone, tmp_path / "run")
     rows = [json.loads((folder / "history.json").read_text()) for folder in (alone, tmp_path / "run")]
     for one, other in zip(*rows, strict=True):
@@ -105,14 +105,10 @@ def test_torchrun_with_two_processes_equals_one_with_twice_the_batch(
 
 
 def test_killed_with_two_processes_and_resumed_with_one(
-    tiny_cohort: Path, run_bundle: RunBundle, warm_python: Any, empty_database: Path, tmp_path: Path
+    alone: Path, tiny_cohort: Path, run_bundle: RunBundle, warm_python: Any, empty_database: Path, tmp_path: Path
 ) -> None:
-    run_bundle(
-        *("run", "--config_file", STAGING / "train.json", *command(tiny_cohort, tmp_path / "whole", 2, epochs=3)),
-        folder=tmp_path,
-    )
     shutil.copy(empty_database, tmp_path / "killed.db")
-    given = command(tiny_cohort, tmp_path / "killed", 1, epochs=3)
+    given = command(tiny_cohort, tmp_path / "killed", 1)
     ranks = start(2, warm_python, f"sqlite:///{tmp_path}/killed.db", "run", "--config_file", BOTH, *given)
     deadline = time.monotonic() + 120
     while not (tmp_path / "killed" / "checkpoint-0001.pt").is_file() and time.monotonic() < deadline:
@@ -120,14 +116,14 @@ def test_killed_with_two_processes_and_resumed_with_one(
     for one in ranks:
         one.signal(signal.SIGKILL)
     assert [one.wait(30) for one in ranks] == [-signal.SIGKILL, -signal.SIGKILL]
-    given = command(tiny_cohort, tmp_path / "killed", 2, epochs=3)
+    given = command(tiny_cohort, tmp_path / "killed", 2)
     result = run_bundle(
         *("run", "--config_file", STAGING / "train.json", *given, "--resume", "true"),
         folder=tmp_path,
     )
     assert "Resume: " in result.stderr + result.stdout
-    assert_same(network(tmp_path / "whole", 3), network(tmp_path / "killed", 3))
-    assert_same_metrics(tmp_path / "whole", tmp_path / "killed")
+    assert_same(network(alone, 3), network(tmp_path / "killed", 3))
+    assert_same_metrics(alone, tmp_path / "killed")
 
 
 def start(processes: int, warm_python: Any, tracking_uri: str, *arguments: str) -> list[Any]:

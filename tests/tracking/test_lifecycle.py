@@ -137,3 +137,17 @@ def test_sync_is_a_command() -> None:
     command = [sys.executable, "-m", "monai_staging.tracking.sync", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "--tracking-uri" in done.stdout
+
+
+def test_how_a_run_ended_is_told_to_the_end() -> None:
+    # The watch is off by then, as at the end of a run.
+    body = """
+        watch.uninstall()
+        with watch.last_words():
+            os.kill(os.getpid(), signal.SIGTERM)
+            say("told")
+        os.kill(os.getpid(), signal.SIGTERM)
+        say("never")
+    """
+    code, lines, errors = run(body)
+    assert (code, lines) == (-signal.SIGTERM, ["told"]), errors
