@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="leave inputs with findings, or the only one, in this folder")
     parser.add_argument("--memory-mib", type=int, default=1024)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no more inputs after these")
     parser.add_argument("--real", type=Path, help="folder of archives with difficult DICOM files")
     parser.add_argument("--json", type=Path, help="write the report here")
     chosen = parser.parse_args()
@@ -45,7 +47,7 @@ def main() -> int:
         subject = make_subject(chosen.subject, Path(scratch), chosen.real)
         limits = campaign.Limits(chosen.memory_mib, chosen.seconds)
         start = time.monotonic()
-        report = campaign.run(subject, chosen.seed, numbers, limits, Path(scratch) / "inputs")
+        report = campaign.run(subject, chosen.seed, numbers, limits, Path(scratch) / "inputs", chosen.minutes)
         seconds = time.monotonic() - start
         if chosen.keep:
             kept = numbers if chosen.only is not None else [int(finding["number"]) for finding in report.findings]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import resource
@@ -70,7 +71,9 @@ class Report:
     peak_mib: float = 0.0
 
 
-def run(subject: Subject, seed: int, numbers: range, limits: Limits, scratch: Path) -> Report:
+def run(
+    subject: Subject, seed: int, numbers: range, limits: Limits, scratch: Path, minutes: float = math.inf
+) -> Report:
     """Makes the inputs ``numbers`` and reads each by every reader.
 
     Args:
@@ -79,16 +82,18 @@ def run(subject: Subject, seed: int, numbers: range, limits: Limits, scratch: Pa
         numbers: the inputs.
         limits: of each reading.
         scratch: an empty folder for the inputs, which are removed as they are done.
+        minutes: after which no more are begun.
     """
     report = Report()
-    first = numbers.start
-    while first < numbers.stop:
-        first = _until_one_dies(subject, seed, range(first, numbers.stop), limits, scratch, report)
-    report.inputs = len(numbers)
+    first, end = numbers.start, time.monotonic() + 60 * minutes
+    while first < numbers.stop and time.monotonic() < end:
+        first = _until_one_dies(subject, seed, range(first, numbers.stop), limits, scratch, report, end)
     return report
 
 
-def _until_one_dies(subject: Subject, seed: int, numbers: range, limits: Limits, scratch: Path, report: Report) -> int:
+def _until_one_dies(
+    subject: Subject, seed: int, numbers: range, limits: Limits, scratch: Path, report: Report, end: float
+) -> int:
     """Gives the number to go on with in a new process."""
     receive, send = os.pipe()
     sys.stdout.flush()
@@ -98,7 +103,7 @@ def _until_one_dies(subject: Subject, seed: int, numbers: range, limits: Limits,
         code = 1
         try:
             with os.fdopen(send, "w", buffering=1) as pipe:
-                _work(subject, seed, numbers, limits, scratch, pipe)
+                _work(subject, seed, numbers, limits, scratch, pipe, end)
             code = 0
         except BaseException:
             traceback.print_exc(file=sys.stdout)
@@ -115,15 +120,18 @@ def _until_one_dies(subject: Subject, seed: int, numbers: range, limits: Limits,
             record = json.loads(line)
             if record["event"] == "begin":
                 doing, what = record["number"], record["reader"]
-            else:
+            elif record["event"] == "end":
                 _count(record, report)
                 what = "making"
+            else:
+                report.inputs += 1
     _, status = os.waitpid(pid, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
         return numbers.stop
     how = f"no end after {limits.seconds:g} s" if line is None else f"the process died, status {status}"
     if what == "making":
         raise SystemExit(f"no input was made after number {doing}: {how}")
+    report.inputs += 1
     report.outcomes[what, FINDING] += 1
     report.findings.append({"number": doing, "reader": what, "found": how})
     return doing + 1
@@ -155,11 +163,15 @@ def _count(record: dict[str, str], report: Report) -> None:
         print(f"number {record['number']} [{reader}]: {record['found'][:150]}", flush=True)
 
 
-def _work(subject: Subject, seed: int, numbers: range, limits: Limits, scratch: Path, pipe: IO[str]) -> None:
+def _work(
+    subject: Subject, seed: int, numbers: range, limits: Limits, scratch: Path, pipe: IO[str], end: float
+) -> None:
     warnings.simplefilter("ignore")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders in other languages tell of their errors themselves
     _limit_memory(limits.memory_mib)
     for number in numbers:
+        if time.monotonic() > end:
+            return
         folder = scratch / str(number)
         made = make(subject, seed, number, folder)
         for reader, read in subject.readers(folder).items():
@@ -171,6 +183,7 @@ def _work(subject: Subject, seed: int, numbers: range, limits: Limits, scratch: 
             known = {"number": number, "reader": reader, "made": made, "seconds": seconds, "peak_mib": peak_mib}
             pipe.write(json.dumps({"event": "end", **known, **outcome}) + "\n")
         shutil.rmtree(folder)
+        pipe.write(json.dumps({"event": "done"}) + "\n")
 
 
 def make(subject: Subject, seed: int, number: int, folder: Path) -> str:

@@ -307,3 +307,18 @@ def test_weights_are_exported_as_torchscript(network: Network, request: pytest.F
     image = torch.rand(2, channels, *network.sides)
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(image), same(image), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bundle", sorted(path.parent.name for path in BUNDLES.glob("*/train.json")))
+def test_a_wrong_setting_ends_the_command_with_its_rule(
+    bundle: str, run_bundle: Callable[..., Any], tmp_path: Path
+) -> None:
+    wrong = ["--epochs", "abc", "--batch_size", "-3", "--seed", "[1,2]"]
+    config = BUNDLES / bundle / "train.json"
+    result = run_bundle("run", "--config_file", config, *wrong, "--dataset_dir", tmp_path, folder=tmp_path, check=False)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert {
+        "--epochs must be a whole number of 1 or more; found 'abc'",
+        "--batch_size must be a whole number of 1 or more; found -3",
+        "--seed must be a whole number of 0 or more; found [1, 2]",
+    } == {line for line in result.stderr.splitlines() if line.startswith("--")}
