@@ -75,6 +75,8 @@ class Lesion:
             value = getattr(self, name)
             if len(value) != 3 or not all(is_number(v) for v in value):
                 raise DataError(f"lesion: {name} must be three finite numbers; found {value!r}")
+        if self.site is not None and not isinstance(self.site, str):
+            raise DataError(f"lesion: site must be a text or null; found {self.site!r}")
         if min(self.size_mm) < 0:
             raise DataError(f"lesion: size_mm must not be negative; found {self.size_mm!r}")
         for name in ("diameter_mm", "solid_diameter_mm"):
@@ -175,7 +177,7 @@ class Case:
         for name in ("image", "mask"):
             self._check_path(name, getattr(self, name))
         self._check_categories()
-        if self.prefix not in PREFIXES:
+        if not isinstance(self.prefix, str) or self.prefix not in PREFIXES:
             raise self._error(f"prefix must be one of {', '.join(PREFIXES)}; found {self.prefix!r}")
         if self.subtype is not None and not isinstance(self.subtype, str):
             raise self._error(f"subtype must be a text or null; found {self.subtype!r}")
@@ -204,7 +206,7 @@ class Case:
             raise self._error(f"{name} must be a path inside the cohort's folder; found {value!r}")
 
     def _check_categories(self) -> None:
-        if self.edition not in EDITIONS:
+        if not isinstance(self.edition, str) or self.edition not in EDITIONS:
             choices = ", ".join(EDITIONS)
             raise self._error(f"edition must be one of {choices}; found {self.edition!r}")
         for letter in LETTERS:
