@@ -74,7 +74,9 @@ class SliceCollector(EpochCollector):
 
     def keep(self, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """Takes the probabilities of each study's slices, and the loss."""
-        self._seconds += time.perf_counter() - self._started_s
+        now = time.perf_counter()
+        # Where several processes look at studies, what comes after the first of them has come meanwhile.
+        self._seconds, self._started_s = self._seconds + now - self._started_s, now
         prediction: SliceOutput = output[Keys.PRED]
         chances = torch.softmax(prediction.logits.double(), dim=-1).cpu().numpy()
         cells = prediction.cells.float().cpu()
