@@ -253,8 +253,9 @@ class Case:
         values = dict(document)
         for letter in ("t", "n", "m"):
             values[letter] = _as_tuple(name, letter, values[letter])
+        lesions = _as_tuple(name, "lesions", values.get("lesions", []))
         try:
-            values["lesions"] = tuple(map(Lesion.from_json, _as_tuple(name, "lesions", values.get("lesions", []))))
+            values["lesions"] = tuple(map(Lesion.from_json, lesions))
         except DataError as error:
             raise CaseError(name, str(error)) from None
         return cls(**values)

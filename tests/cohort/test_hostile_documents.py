@@ -90,13 +90,14 @@ def test_a_cohort_with_any_value_anywhere(tmp_path: Path, place: int, value: Any
         (json.dumps(COHORT).replace("[0.7, 0.7, 2.5]", "[true, 0.7, 2.5]"), "spacing must be three positive numbers"),
         (json.dumps(COHORT).replace("67.5", "1" + "0" * 400), "age must be 0 to 130 years"),
         (json.dumps(COHORT).replace('"masks/a.nii"', "[[1]]"), "mask must be a path"),
+        (json.dumps({**COHORT, "training": [{**CASE, "lesions": None}]}), "training[0]: lesions must be a list"),
         (json.dumps(COHORT).replace('"F"', json.dumps(["x" * 9000])), "sex must be one of F, M"),
     ],
 )
 def test_what_no_cohort_has(text: str, found: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load(tmp_path, text)
-    assert found in str(caught.value) and len(str(caught.value)) <= LONGEST
+    assert found in str(caught.value) and len(str(caught.value)) <= LONGEST and "P-001" not in str(caught.value)
 
 
 HEADER = ["Patient ID", "Age", "Sex", "Smoking", "T", "N", "M", "Stage", "Edition", "Histology"]
