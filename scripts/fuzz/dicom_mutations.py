@@ -40,7 +40,6 @@ UNKNOWN_SYNTAXES = ("1.2.3", "", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.
     "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.100", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.98")  # fmt: skip
 VRS = ("UN", "OB", "OW", "SQ", "DS", "IS", "US", "SS", "UL", "FD", "FL", "AT", "UI", "PN", "LO", "UT", "OV", "??")
 DEEP = 3000
-_BOMB_PIECE = 1 << 24
 
 
 def mutate(rng: random.Random, content: bytes) -> tuple[bytes, str]:
@@ -288,9 +287,8 @@ def bomb(rng: random.Random, content: bytes) -> tuple[bytes, str]:
     meta = 132 + 12 + dataset.file_meta.FileMetaInformationGroupLength
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     head = packer.compress(content[meta:]) + packer.flush(zlib.Z_FULL_FLUSH)
-    piece = packer.compress(bytes(_BOMB_PIECE)) + packer.flush(zlib.Z_FULL_FLUSH)
     count = rng.choice((1, 32, 128, 256))
-    return content[:meta] + head + piece * count + packer.flush(), f"deflated, then {count * 16} MiB of zeros"
+    return content[:meta] + head + hostile.zeros() * count + packer.flush(), f"deflated, then {count * 16} MiB of zeros"
 
 
 ON_BYTES: tuple[Callable[[random.Random, bytes], tuple[bytes, str]], ...] = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import struct
+import zlib
+from functools import cache
 
 TEXTS = (
     *("", " ", "0", "-0", "1", "-1", "nan", "NaN", "inf", "-inf", "1e308", "-1e308", "1e-308", "1e400", "0.0", "1e5"),
@@ -17,6 +19,17 @@ FLOATS = (
     *(0.0, -0.0, 1.0, -1.0, float("nan"), float("inf"), float("-inf"), 1e-45, 1e-30, 1e-9, 1e9, 1e30, 3.4e38, 0.5),
     *(1e5, -1e5, 255.0, 32768.0, 1024.0),
 )
+
+
+BOMB = 1 << 24
+"""Bytes of zeros that one piece of a bomb unpacks to."""
+
+
+@cache
+def zeros() -> bytes:
+    """`BOMB` zeros, deflated, as a piece that may stand behind any other that ends on a byte, and be repeated."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(bytes(BOMB)) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 def mutate_bytes(rng: random.Random, data: bytes) -> tuple[bytes, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import io
 import random
 import struct
 import zlib
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import hostile
@@ -49,7 +49,6 @@ META_KEYS = (
     *("ObjectType", "NDims", "BinaryData", "BinaryDataByteOrderMSB", "CompressedData", "TransformMatrix", "Offset"),
     *("CenterOfRotation", "AnatomicalOrientation", "ElementSpacing", "DimSize", "ElementType", "ElementDataFile"),
 )
-BOMB = 1 << 24
 
 
 class NiftiSubject:
@@ -121,8 +120,7 @@ class NiftiSubject:
             data = zlib.compress(data)
             fields["CompressedData"] = "True"
             if rng.random() < 0.5:
-                packer = zlib.compressobj()
-                data = packer.compress(bytes(BOMB * rng.choice((1, 8)))) + packer.flush()
+                data = b"\x78\x9c" + hostile.zeros() * rng.choice((1, 8, 64))
                 done.append("packed bomb")
         if rng.random() < 0.2:
             data, how = hostile.mutate_bytes(rng, data)
@@ -150,17 +148,15 @@ def _meta(array: np.ndarray) -> tuple[dict[str, str], bytes]:
     return dict(zip(META_KEYS, values, strict=True)), array.tobytes(order="F")
 
 
+@cache
 def _bomb(count: int) -> bytes:
     """A gzip member of ``count`` times 16 MiB of zeros."""
-    buffer = io.BytesIO()
-    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    piece = packer.compress(bytes(BOMB)) + packer.flush(zlib.Z_FULL_FLUSH)
-    buffer.write(b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + piece * count + packer.flush())
     check = 0
     for _ in range(count if count <= 32 else 0):  # of a large one nobody should come so far as to look
-        check = zlib.crc32(bytes(BOMB), check)
-    buffer.write(struct.pack("<II", check, count * BOMB % 2**32))
-    return buffer.getvalue()
+        check = zlib.crc32(bytes(hostile.BOMB), check)
+    # An empty block ends the deflated data.
+    content = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + hostile.zeros() * count + b"\x03\0"
+    return content + struct.pack("<II", check, count * hostile.BOMB % 2**32)
 
 
 def _mutated(rng: random.Random, content: bytes) -> tuple[bytes, list[str]]:
