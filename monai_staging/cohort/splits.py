@@ -89,7 +89,8 @@ def split_cases(cases: Iterable[Case], options: SplitOptions, published: Mapping
         in_folds = [case for case in named if case.patient not in test]
         fold_of = _published(in_folds, published or {}) or _folds(in_folds, folds, options.seed)
         folds = len(set(fold_of.values()))
-        validation = {patient for patient, fold in fold_of.items() if fold == min(fold_of.values())}
+        lowest = min(fold_of.values())
+        validation = {patient for patient, fold in fold_of.items() if fold == lowest}
     else:
         count = min(part_size(options.validation or 0, len(patients)), len(rest) - 1)
         validation = _draw(named, rest, count, options.seed)
