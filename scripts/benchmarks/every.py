@@ -68,6 +68,9 @@ def run_table(args: argparse.Namespace) -> int:
         for own in machines
     }
     notes = "\n".join(f"- {', '.join(claims)}: {own}" for own, claims in by_machine.items())
+    kept = {report["benchmark"] for report in reports}
+    if missing := [claim for claim in CLAIMS if claim not in kept]:
+        notes += f"\n- not measured yet: {', '.join(missing)}"
     print("\n" + table)
     write_text_atomic(args.out / "table.md", f"{table}\n\n{notes}\n")
     return 0

@@ -1,9 +1,10 @@
-"""Training samples a second from disk: random patches of a cohort's volumes, without reading the volumes.
+"""Training samples a second from disk: random patches of volumes that were resampled once, without reading the volumes.
 
 Beside MONAI's ``PersistentDataset``, which keeps each resampled volume as a file of its own, with a random crop, and
 TorchIO's ``Queue`` over volumes that were resampled beforehand. All give patches of the same size and spacing, in the
-lung window, from the page cache, in one process without workers. Half of a training's patches lie around lesions; here
-all lie anywhere, which is what the others are fastest at.
+lung window, from the page cache, in one process without workers; what each keeps on disk is made before. With nothing
+kept, patches are resampled one by one out of the cohort's own volumes. Half of a training's patches lie around lesions;
+here all lie anywhere, which is what the others are fastest at.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the benchmark's arguments."""
     parser.add_argument("--cohort", type=Path, help="folder of a cohort (default: phantoms, made in --work)")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark"), help="for phantoms (default %(default)s)")
-    parser.add_argument("--cases", type=int, default=6, help="volumes (default %(default)s)")
+    parser.add_argument("--cases", type=int, default=4, help="volumes (default %(default)s)")
     parser.add_argument("--size", type=int, default=64, help="voxels of a patch along each axis (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds, in turns (default %(default)s)")
     parser.add_argument("--long", type=int, default=40, help="rounds of ours that memory is watched over")
@@ -43,11 +44,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from monai_staging.cohort.volume import read_volume
 
     torch.set_num_threads(args.threads)
-    cohort = load_cohort(args.cohort or phantom_cohort(args.work, "cancer", args.cases))
+    cohort = load_cohort(args.cohort or phantom_cohort(args.work, "cancer", args.cases, "full"))
     paths = [cohort.image_path(case) for case in cohort.cases][: args.cases]
     with tempfile.TemporaryDirectory() as folder:
         counts = {count: one_count(paths, count, args, Path(folder) / str(count)) for count in (1, 8)}
-    memory = watched(paths, args)
+        memory = watched(paths, args, Path(folder) / "1" / "kept")
     aims = [
         Aim(f"samples/s, {count} a volume, beside PersistentDataset", found["ratios"]["persistent"], AIM)
         for count, found in counts.items()
@@ -65,7 +66,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def one_count(paths: list[Path], count: int, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Samples a second with so many patches of a volume at a time."""
-    loaders = {"ours": ours(paths, count, args.size), "persistent": persistent(paths, count, args.size, folder)}
+    loaders = {
+        "ours": ours(paths, count, args.size, folder / "kept"),
+        "nothing kept": ours(paths, count, args.size, None),
+        "persistent": persistent(paths, count, args.size, folder),
+    }
     if find_spec("torchio"):
         loaders["torchio"] = torchio_queue(paths, count, args.size, folder)
     samples = count * len(paths)
@@ -97,18 +102,20 @@ def checked(batches: Iterator[Any], samples: int, size: int) -> None:
         raise SystemExit(f"An epoch of {samples} samples is needed, found {seen}")
 
 
-def ours(paths: list[Path], count: int, size: int) -> Callable[[], Iterator[Any]]:
-    """This package's patches."""
+def ours(paths: list[Path], count: int, size: int, kept: Path | None) -> Callable[[], Iterator[Any]]:
+    """This package's patches, of volumes resampled into a folder; without one, of the cohort's volumes."""
     from monai.data import DataLoader, Dataset
     from monai.transforms import Compose
 
+    from monai_staging.transforms.kept import KeepResampledd
     from monai_staging.transforms.patches import RandPatchesd
     from monai_staging.transforms.windows import HUWindowsd
 
     low, high = WINDOW_HU
     transform = Compose(
         [
-            RandPatchesd("image", size, SPACING_MM, count),
+            *([] if kept is None else [KeepResampledd("image", kept, SPACING_MM)]),
+            RandPatchesd("image", size, SPACING_MM if kept is None else None, count),
             HUWindowsd("image", [((low + high) / 2, high - low)]),
         ]
     ).set_random_state(SEED)
@@ -174,11 +181,11 @@ def torchio_queue(paths: list[Path], count: int, size: int, folder: Path) -> Cal
     return batches
 
 
-def watched(paths: list[Path], args: argparse.Namespace) -> dict[str, Any]:
+def watched(paths: list[Path], args: argparse.Namespace, kept: Path) -> dict[str, Any]:
     """Memory that is this process's alone while our patches are drawn, round after round."""
     import psutil
 
-    batches, process, own = ours(paths, 8, args.size), psutil.Process(), []
+    batches, process, own = ours(paths, 8, args.size, kept), psutil.Process(), []
     for _ in range(args.long):
         checked(batches(), 8 * len(paths), args.size)
         own.append(process.memory_full_info().uss / 2**20)

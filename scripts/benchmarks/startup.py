@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 seconds[name].append(clock)
                 processor[name].append(own)
     aims = [
-        Aim(name, round(median(seconds[name]), 4), AIM_S, at_least=False, unit="s")
+        # On an idle machine the clock shows the same; on a busy one it shows what else runs.
+        Aim(name, round(median(processor[name]), 4), AIM_S, at_least=False, unit="processor s")
         for name in ("import monai_staging", "monai-staging --help")
     ]
     return {
