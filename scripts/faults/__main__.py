@@ -17,7 +17,6 @@ import platform
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,12 +25,11 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from scripts.faults import clock, disk, experiments, ingest, training, writing
+from scripts.faults import clock, cluster, disk, experiments, ingest, training, writing
 from scripts.faults.fault import Bench, Fault, Round
 from scripts.faults.process import end_all, import_all
 
-# A Ray worker that dies belongs here once commands run on Ray: a module of its own, one line.
-_MODULES = (ingest, training, writing, experiments, clock)
+_MODULES = (ingest, training, writing, experiments, cluster, clock)
 FAULTS: tuple[type[Fault], ...] = tuple(fault for module in _MODULES for fault in module.FAULTS)
 Log = dict[str, list[Round]]
 
@@ -53,17 +51,16 @@ def main() -> int:
     if args.rounds < 1:
         parser.error(f"--rounds must be at least 1, found {args.rounds}")
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what is mounted is unmounted
-    place = Path(tempfile.mkdtemp(prefix="faults-", dir=args.work))
+    place = clock.folder() or Path(tempfile.mkdtemp(prefix="faults-", dir=args.work))
     try:
-        if not clock.follows() and any(fault.__name__ in args.only for fault in clock.FAULTS):
+        if clock.folder() is not None:
+            clock.mend_sleep()
+        elif any(fault.__name__ in args.only for fault in clock.FAULTS):
             if clock.library() is None:
                 parser.error("clock jumps need libfaketime (Debian: faketime); or name others by --only")
-            # From here on it is another Python, whose clock can be set.
-            return subprocess.run(
-                [sys.executable, "-m", "scripts.faults", *sys.argv[1:]], env={**os.environ, **clock.environment(place)}
-            ).returncode
-        if clock.follows():
-            clock.mend_sleep()
+            # From here on this is another Python, whose clock can be set, in the same folder.
+            command = [sys.executable, "-m", "scripts.faults", *sys.argv[1:]]
+            os.execve(sys.executable, command, {**os.environ, **clock.environment(place)})
         log = _read(args.log)
         header = _header(args.seed, place)
         _run(args, place, log)
@@ -85,17 +82,26 @@ def _run(args: argparse.Namespace, place: Path, log: Log) -> None:
         return
     import_all()
     bench = Bench(place / "bench")
-    for kind in kinds:
-        rounds = log[kind.__name__]
-        # Each has its own: the same moments, whichever others are asked for.
-        fault = kind(bench, random.Random(f"{args.seed} {kind.__name__} {len(rounds)}"))
-        while len(rounds) < args.rounds and time.monotonic() < end:
+    faults: dict[str, Fault] = {}
+    try:
+        while time.monotonic() < end:
+            # By turns, so that a run that has no time for all has some of each.
+            kind = min(kinds, key=lambda one: len(log[one.__name__]))
+            rounds = log[kind.__name__]
+            if len(rounds) >= args.rounds:
+                break
+            if kind.__name__ not in faults:
+                # Each has its own: the same moments, whichever others are asked for.
+                faults[kind.__name__] = kind(bench, random.Random(f"{args.seed} {kind.__name__} {len(rounds)}"))
             begun = time.monotonic()
-            rounds.append(fault.round())
+            rounds.append(faults[kind.__name__].round())
             _tell(kind, len(rounds), rounds[-1], time.monotonic() - begun)
             if args.log is not None:
                 with open(args.log, "a", encoding="utf-8") as file:
                     file.write(json.dumps({"fault": kind.__name__, **asdict(rounds[-1])}) + "\n")
+    finally:
+        for fault in faults.values():
+            fault.close()
 
 
 def _read(path: Path | None) -> Log:

@@ -28,9 +28,9 @@ def environment(place: Path) -> dict[str, str]:
     return {**preload, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
 
 
-def follows() -> bool:
-    """Whether this Python's clock does."""
-    return _FILE in os.environ
+def folder() -> Path | None:
+    """Where the file lies that this Python's clock follows; ``None`` where it follows none."""
+    return Path(os.environ[_FILE]).parent if _FILE in os.environ else None
 
 
 def mend_sleep() -> None:

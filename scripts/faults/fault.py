@@ -171,6 +171,9 @@ class Fault(ABC):
             NotStruck: the fault came too late.
         """
 
+    def close(self) -> None:  # noqa: B027 (most have nothing to end)
+        """Ends what the rounds have in common."""
+
     def round(self) -> Round:
         """One round that struck."""
         for _ in range(20):
