@@ -17,7 +17,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ sys.path[:0] = [own for own in (str(ROOT / "scripts"), str(ROOT)) if own not in 
 
 from benchmarks.common import machine, machine_text  # noqa: E402
 from benchmarks.growth_steps import CASES, ROWS  # noqa: E402
+
+from monai_staging.files import write_json_atomic  # noqa: E402
 
 HEADER = ("step", "number", "seconds", "processor s", "ms each", "peak memory, GiB", "grows with the power")
 
@@ -56,10 +58,15 @@ def main(argv: list[str] | None = None) -> int:
             row = {"step": step, "number": number, **json.loads(done.stdout.splitlines()[-1])}
             found[step, number] = row
             print(f"{step}, {number}: {row['processor_s']:.2f} s, {row['memory_gib']:.2f} GiB", file=sys.stderr)
-    order = [*CASES, *ROWS]
-    rows = sorted(found.values(), key=lambda row: (order.index(row["step"]), row["number"]))
-    write(rows, ran_on, args)
+            write_json_atomic(path, {"steps": ordered(found.values()), "machine": ran_on})
+    write(ordered(found.values()), ran_on, args)
     return 0
+
+
+def ordered(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """By step and number."""
+    order = [*CASES, *ROWS]
+    return sorted(rows, key=lambda row: (order.index(row["step"]), row["number"]))
 
 
 def measured(step: str, number: int, work: Path) -> dict[str, float]:
@@ -90,7 +97,7 @@ def processor() -> float:
 
 def write(rows: Sequence[dict[str, Any]], ran_on: dict[str, Any], args: argparse.Namespace) -> None:
     """Table, JSON and picture."""
-    from monai_staging.files import write_json_atomic, write_text_atomic
+    from monai_staging.files import write_text_atomic
     from monai_staging.outputs.table import text_table
 
     lines, before = [], None
@@ -106,7 +113,6 @@ def write(rows: Sequence[dict[str, Any]], ran_on: dict[str, Any], args: argparse
         before = row
     table = text_table(HEADER, lines)
     print(f"{table}\n\n{machine_text(ran_on)}")
-    write_json_atomic(args.out / "growth.json", {"steps": list(rows), "machine": ran_on})
     write_text_atomic(args.out / "growth.md", f"{table}\n\n{machine_text(ran_on)}\n")
     draw(rows, args.picture)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def write_series(raw: Path, cases: int) -> None:
 
     if (raw / "clinical.csv").exists():
         return
+    shutil.rmtree(raw, ignore_errors=True)  # what a killed run left
     random = np.random.default_rng(SEED)
     rows = []
     for case in range(cases):
