@@ -68,7 +68,10 @@ def mutate(rng: random.Random, content: bytes) -> tuple[bytes, str]:
     except Exception:  # not every damage can be written by pydicom
         done = []
     if not done or rng.random() < 0.25:
-        content, how = ON_BYTES[rng.randrange(len(ON_BYTES))](rng, content)
+        try:
+            content, how = rng.choice(ON_BYTES)(rng, content)
+        except Exception:  # damaged so far that it cannot be taken apart for more
+            content, how = hostile.mutate_bytes(rng, content)
         done.append(how)
     return content, "; ".join(done)
 
