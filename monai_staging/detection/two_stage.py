@@ -21,6 +21,14 @@ from monai_staging.workflows.inferers import AutocastInferer
 _CERTAIN = 1e-4
 """Probabilities are taken for at least this, and at most 1 minus it: their log-odds are finite."""
 
+_MIRRORED = {
+    1: [()],
+    2: [(), (-1,)],
+    4: [(), (-1,), (-2,), (-1, -2)],
+    8: [(), (-1,), (-2,), (-3,), (-1, -2), (-1, -3), (-2, -3), (-1, -2, -3)],
+}
+"""Number of mirror images to the axes of (..., Z, Y, X) that are mirrored in each."""
+
 
 class CandidateCubes:
     """Cuts the surroundings of points out of a scan.
@@ -69,11 +77,24 @@ class CandidateClassifier:
         device: where it runs.
         amp: see :class:`monai_staging.workflows.inferers.AutocastInferer`.
         batch_size: candidates at once.
+        flips: 1 for the cube as it is; 2, 4 or 8 for the mean log-odds of its mirror images along x, along x and y, or
+            along all axes.
+
+    Raises:
+        UsageError: another number of flips.
     """
 
     def __init__(
-        self, network: nn.Module, device: str | torch.device = "cpu", amp: bool | str = "auto", batch_size: int = 64
+        self,
+        network: nn.Module,
+        device: str | torch.device = "cpu",
+        amp: bool | str = "auto",
+        batch_size: int = 64,
+        flips: int = 1,
     ) -> None:
+        if flips not in _MIRRORED:
+            raise UsageError(f"CandidateClassifier: flips must be 1, 2, 4 or 8; found {flips!r}")
+        self.mirrored = _MIRRORED[flips]
         self.network = network
         self.device = torch.device(device)
         self.inferer = AutocastInferer(device, amp)
@@ -84,13 +105,15 @@ class CandidateClassifier:
         """(N) probabilities of cubes as :class:`CandidateCubes` cuts them."""
         training = self.network.training
         self.network.eval()
-        found = [
-            self.inferer(batch.to(self.device)[:, None].float() / 255, self.network).double().sigmoid()[:, 0].cpu()
-            for batch in cubes.split(self.batch_size)
-        ]
+        found = [self._chances(batch.to(self.device)[:, None].float() / 255) for batch in cubes.split(self.batch_size)]
         self.network.train(training)
         chances: FloatArray = torch.cat([torch.zeros(0, dtype=torch.float64), *found]).numpy()
         return chances
+
+    def _chances(self, views: Tensor) -> Tensor:
+        """(B) on the CPU."""
+        log_odds = [self.inferer(views.flip(axes), self.network).double()[:, 0] for axes in self.mirrored]
+        return torch.stack(log_odds).mean(dim=0).sigmoid().cpu()
 
 
 class TwoStageDetector:

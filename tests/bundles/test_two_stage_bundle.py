@@ -131,6 +131,23 @@ def test_a_training_stopped_in_either_stage_goes_on_as_if_it_had_not(
         torch.testing.assert_close(again[name], value, rtol=0, atol=0)
 
 
+def test_the_second_stage_learns_from_another_cohort_while_the_first_stays(
+    trained: Path, tiny_cohort: Path, run_bundle: RunBundle, tmp_path: Path
+) -> None:
+    run_bundle(
+        *("run", "--config_file", str([*TRAIN, *configs("second_stage_train")])),
+        *("--dataset_dir", tiny_cohort, "--output_dir", tmp_path / "run", "--limit", "3", "--resamples", "20"),
+        *("--start_weights", trained / "run" / "model.pt", "--system_metrics", "false", "--figures", "false"),
+        *arguments({**NETWORK, **TRAINING}),
+        folder=tmp_path,
+    )
+    before, after = (read_checkpoint(folder / "run" / "model.pt").state for folder in (trained, tmp_path))
+    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+    assert {name for name in before if name.startswith("segmenter.")} <= same
+    assert not {name for name in before if name.startswith("classifier.") and name.endswith("weight")} <= same
+    assert "cpm" in json.loads((tmp_path / "run" / "metrics.json").read_text())
+
+
 def test_what_the_overlay_turns_off_is_what_it_names() -> None:
     train = ConfigParser.load_config_file(str(BUNDLE / "train.json"))
     overlay = ConfigParser.load_config_file(str(BUNDLE / "two_stage_train.json"))

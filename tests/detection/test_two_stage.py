@@ -193,6 +193,26 @@ def test_each_candidate_is_judged_where_it_is_and_the_scores_come_together() -> 
     assert len(empty.detect(volume, "a")) == 0 and judge.network.training
 
 
+class Corner(nn.Module):
+    """The first voxel: sees which way a cube lies."""
+
+    def forward(self, cubes: torch.Tensor) -> torch.Tensor:
+        return cubes[:, 0, 0, 0, 0, :1]
+
+
+@pytest.mark.parametrize(("flips", "axes"), [(2, (-1,)), (4, (-1, -2)), (8, (-1, -2, -3))])
+def test_flips_are_the_mean_log_odds_of_all_mirror_images(flips: int, axes: tuple[int, ...]) -> None:
+    cubes = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 1, 4, 4, 4), dtype=np.uint8))
+    found = CandidateClassifier(Corner(), amp=False, flips=flips)(cubes)
+    corners = cubes[(slice(None), 0, *(slice(None, None, 3) if axis in axes else 0 for axis in (-3, -2, -1)))]
+    np.testing.assert_allclose(found, expit(corners.reshape(3, -1).double().mean(dim=1) / 255), rtol=1e-6)
+
+
+def test_other_numbers_of_flips_are_refused() -> None:
+    with pytest.raises(UsageError, match="flips must be 1, 2, 4 or 8; found 3"):
+        CandidateClassifier(Corner(), flips=3)
+
+
 @given(st.lists(st.tuples(st.floats(0.001, 0.999), st.floats(0.001, 0.999)), min_size=1), st.floats(0, 1))
 def test_the_pool_is_the_weighted_mean_of_log_odds(pairs, weight) -> None:
     first, second = np.array(pairs).T
