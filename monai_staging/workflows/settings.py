@@ -75,8 +75,7 @@ KINDS = (
         "discriminator_channels discriminator_layers draws? epochs epochs_per_stage features? flips "
         "judge_batch judge_epochs judge_tile kernel landmarks limit? most patience patches patches_per_volume "
         "resamples sector_num slices slices_per_case? spatial_dims stretch test_limit? tile tiles? trees "
-        "turns val_interval val_limit? window_batch count? crop? copies in_channels round_scans rounds "
-        "sample?",
+        "turns val_interval val_limit? window_batch count? crop? copies in_channels round_scans rounds",
     ),
     Kind(
         "a whole number of 0 or more",
@@ -119,7 +118,7 @@ KINDS = (
         "branches calibration classifier context? dataset_dir bundle_root experiment judge_network loss_mode "
         "loss_name network output_dir padding partial_truths pool regime region run_name? scaling set_score "
         "shipped_from split stain task views baseline? cache? cache_dir? exclude_patients? submission? "
-        "backbone_weights? what",
+        "backbone_weights? what sample?",
     ),
     Kind("a text or a number", lambda value: _text(value) or _number(value), "edition point"),
     Kind(

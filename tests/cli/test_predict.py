@@ -271,7 +271,7 @@ def no_lungs(folder: Path, study: Path) -> Path:
         (three_slices, 1, "120 mm are needed"),
         (tilted, 1, "gantry-tilt"),
         (truncated, 1, "truncated"),
-        (claims_40_gb, 1, "Gi voxels are read; 20000 x 20000 x"),
+        (claims_40_gb, 1, "implausible-size, 20000 x 20000 x"),
         (without_affine, 1, "neither sform nor qform says how it lies"),
         (not_hounsfield, 1, "CT in Hounsfield units is needed"),
         (no_study, 1, "a study is a folder of DICOM files or a NIfTI file"),
