@@ -21,7 +21,7 @@ from monai_staging.workflows.inferers import AutocastInferer
 _CERTAIN = 1e-4
 """Probabilities are taken for at least this, and at most 1 minus it: their log-odds are finite."""
 
-_MIRRORED = {
+_MIRRORED: dict[int, list[tuple[int, ...]]] = {
     1: [()],
     2: [(), (-1,)],
     4: [(), (-1,), (-2,), (-1, -2)],
