@@ -146,6 +146,9 @@ def _read_nifti(path: Path, ratio: int) -> Image:
             return np.asanyarray(loaded.dataobj[(*box, *beyond)])
         except damage as error:
             raise refuse(f"its voxels are not read ({' '.join(str(error).split())})") from error
+        except MemoryError as error:
+            size = " x ".join(map(str, shape[:3]))
+            raise refuse(f"its {size} voxels ({loaded.get_data_dtype()}) take more memory than there is") from error
 
     return Image(path, (int(shape[0]), int(shape[1]), int(shape[2])), affine, read)
 

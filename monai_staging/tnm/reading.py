@@ -110,8 +110,16 @@ def _delimiter(head: list[str]) -> str:
     """The delimiter that gives the first line with content the most columns (comments do not count), else comma."""
     lines = [line for line in head if line.strip() and not line.startswith("#")] or head
     first = lines[0] if lines else ""
-    counts = {delimiter: len(next(csv.reader([first], delimiter=delimiter), [])) for delimiter in _DELIMITERS}
+    counts = {delimiter: _columns(first, delimiter) for delimiter in _DELIMITERS}
     return max(counts, key=lambda delimiter: counts[delimiter])
+
+
+def _columns(line: str, delimiter: str) -> int:
+    """How many columns a line has; 0 where it is none, which is said when the rows are read."""
+    try:
+        return len(next(csv.reader([line], delimiter=delimiter), []))
+    except csv.Error:
+        return 0
 
 
 def _text_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:

@@ -46,7 +46,8 @@ def given(claim: str, args: argparse.Namespace) -> list[str]:
     if claim == "load":
         from benchmarks.data import dicom_study
 
-        return [str(args.series or dicom_study(args.work) / "CT")]
+        # A phantom's study has its SEG beside the series.
+        return [str(args.series) if args.series else str(dicom_study(args.work) / "CT")]
     return ["--work", str(args.work)] if claim not in {"startup", "froc"} else []
 
 

@@ -106,6 +106,20 @@ def test_nifti_that_cannot_be_trusted(tmp_path: Path, array, affine, header, fou
         read_image(nifti(tmp_path / "a.nii", array, affine, **header))
 
 
+def test_voxels_for_which_there_is_no_memory_are_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise MemoryError
+
+    path = tmp_path / "large.nii"
+    nibabel.Nifti1Image(np.zeros((5, 4, 3), np.int16), np.eye(4)).to_filename(path)
+    image = read_image(path)
+    monkeypatch.setattr(nibabel.arrayproxy.ArrayProxy, "__getitem__", exhausted)
+    with pytest.raises(DataError, match=r"large.nii: its 5 x 4 x 3 voxels \(int16\) take more memory than there is"):
+        image.read(image.whole)
+
+
 def test_voxels_without_a_volume(tmp_path: Path) -> None:
     path = nifti(tmp_path / "a.nii", qform_code=0)
     content = bytearray(path.read_bytes())

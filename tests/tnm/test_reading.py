@@ -84,6 +84,13 @@ def test_an_empty_table_is_refused(tmp_path: Path, content: str) -> None:
         open_table(path)
 
 
+def test_a_name_of_a_column_without_end_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"T,{'N' * 200_000}\n1,0\n", encoding="utf-8")
+    with pytest.raises(DataError, match="record at line 1: not a delimited table .field larger than field limit"):
+        cells(path)
+
+
 def test_a_quote_that_never_closes_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text('T,N\n1,0\n"2,0\n3,0\n', encoding="utf-8")
