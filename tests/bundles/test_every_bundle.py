@@ -81,6 +81,7 @@ RUNS = [
     Run("staging", ("evaluate", "calibrate"), keys=BACKBONE),
     *(Run("detection", (name,), keys=RETINANET) for name in ("train", "evaluate", "inference")),
     Run("detection", ("train", "two_stage", "two_stage_train"), keys=TWO_STAGE),
+    Run("detection", ("train", "two_stage", "two_stage_train", "second_stage_train")),
     *(Run("detection", (name, "two_stage"), keys=TWO_STAGE) for name in ("evaluate", "inference")),
     Run("detection", ("boxes",), keys=BOXES),
     Run("detection", ("boxes", "boxes_faithful"), keys={"size": 64}),
