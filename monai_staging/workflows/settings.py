@@ -7,6 +7,7 @@ epoch counter that is compared with a text is only compared at the end of an epo
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def _whole(value: Any) -> bool:
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, (str, os.PathLike)) and bool(str(value).strip())
 
 
 def _texts(value: Any) -> bool:
@@ -72,16 +73,16 @@ KINDS = (
         "a whole number of 1 or more",
         _count,
         "accumulation_steps affine batch_size classifier_batch classifier_epochs close coarse cube "
-        "discriminator_channels discriminator_layers draws? epochs epochs_per_stage features? flips "
-        "judge_batch judge_epochs judge_tile kernel landmarks limit? most patience patches patches_per_volume "
-        "resamples sector_num slices slices_per_case? spatial_dims stretch test_limit? tile tiles? trees "
-        "turns val_interval val_limit? window_batch count? crop? copies in_channels round_scans rounds",
+        "discriminator_channels discriminator_layers draws? epochs epochs_per_stage flips "
+        "judge_batch judge_epochs judge_tile kernel limit? most patience patches patches_per_volume "
+        "resamples sector_num slices slices_per_case? spatial_dims stretch test_limit? tile tiles? "
+        "turns val_interval val_limit? window_batch count? crop? in_channels round_scans rounds",
     ),
     Kind(
         "a whole number of 0 or more",
         lambda value: _whole(value) and value >= 0,
         "attention_cases bootstrap_seed curriculum_epochs fold folds head_epochs later map_start_steps margin "
-        "neighbours num_workers passes seed smallest_voxels split_seed candidates?",
+        "copies neighbours num_workers passes seed smallest_voxels split_seed candidates? features? landmarks trees",
     ),
     Kind(
         "a number from 0 to 1",
@@ -94,7 +95,7 @@ KINDS = (
     Kind(
         "a number above 0",
         _positive,
-        "classifier_width cube_spacing_mm judge_width layer_decay microns_per_pixel radii width "
+        "classifier_width cube_spacing_mm judge_width layer_decay microns_per_pixel width "
         "slide_microns_per_pixel? zoom? gradient_norm? decay_per_um",
     ),
     Kind(
@@ -103,7 +104,7 @@ KINDS = (
         "attention_weight attribute_weight backbone_learning_rate balance box_weight? cells_weight "
         "classifier_learning_rate distance_weight feed_noise gamma? gap_mm giou_weight jitter_mm "
         "judge_learning_rate l1_weight learning_rate lesion_weight map_gradient map_weight? merge_mm noise "
-        "presence_weight rare_weight sigma_mm smallest_mm3 smooth_um spread weight_decay? z_merge_mm",
+        "presence_weight radii rare_weight sigma_mm smallest_mm3 smooth_um spread weight_decay? z_merge_mm",
     ),
     Kind(
         "true or false",
@@ -117,14 +118,14 @@ KINDS = (
         _text,
         "branches calibration classifier context? dataset_dir bundle_root experiment judge_network loss_mode "
         "loss_name network output_dir padding partial_truths pool regime region run_name? scaling set_score "
-        "shipped_from split stain task views baseline? cache? cache_dir? exclude_patients? submission? "
+        "shipped_from split stain task views baseline? cache? cache_dir? submission? "
         "backbone_weights? what sample?",
     ),
     Kind("a text or a number", lambda value: _text(value) or _number(value), "edition point"),
     Kind(
         "a text or a list of texts",
         lambda value: _text(value) or _texts(value),
-        "part weights? detector_weights? start_weights?",
+        "part weights? detector_weights? start_weights? exclude_patients?",
     ),
     Kind("a list of texts", _texts, "attributes baselines detector_configs groups item_keys parts subtypes?"),
     Kind("a text or a number from 0 to 1", lambda value: _text(value) or (_number(value) and 0 <= value <= 1), "keep"),
