@@ -229,7 +229,7 @@ PER_FRAME = "PerFrameFunctionalGroupsSequence"
         ),
         ("SEG", without("SegmentSequence"), "unreadable", "no SegmentSequence"),
         ("SEG", without("SegmentSequence", "SegmentNumber"), "unreadable", "segment 1 has no SegmentNumber"),
-        ("SEG", without("Rows"), "undecodable", "Rows"),
+        ("SEG", without("Rows"), "unreadable", "Rows"),
         ("SEG", without("PixelData"), "undecodable", "cannot be decoded"),
         ("SEG", without(PER_FRAME), "missing-geometry", "the geometry of 0"),
         (
