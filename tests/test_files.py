@@ -79,8 +79,12 @@ def test_an_archive_that_has_no_room_is_the_system_s_error(tmp_path: Path) -> No
     code = f"""
 import resource, torch
 from monai_staging.files import write_archive
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-write_archive({str(tmp_path / "a.pt")!r}, {{"weights": torch.zeros(1000)}})
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+try:
+    write_archive({str(tmp_path / "a.pt")!r}, {{"weights": torch.zeros(1000)}})
+finally:  # what measures coverage writes at the end
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.splitlines()[-1] == "OSError: [Errno 27] File too large"
