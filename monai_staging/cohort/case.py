@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from monai_staging.cohort.numbers import is_integer, is_number
 from monai_staging.cohort.ratings import check_ratings
 from monai_staging.errors import DataError, UsageError
 from monai_staging.tnm.categories import EDITIONS, LETTERS, PREFIXES, ordered
@@ -83,10 +83,10 @@ class Lesion:
             value = getattr(self, name)
             if value is not None and not (is_number(value) and value >= 0):
                 raise DataError(f"lesion: {name} must be a number of millimetres or null; found {value!r}")
-        if self.label is not None and not (_is_integer(self.label) and self.label > 0):
+        if self.label is not None and not (is_integer(self.label) and self.label > 0):
             raise DataError(f"lesion: label must be a positive integer or null; found {self.label!r}")
         for box in self.boxes:
-            if len(box) != 5 or not _is_integer(box[0]) or not all(is_number(v) for v in box[1:]):
+            if len(box) != 5 or not is_integer(box[0]) or not all(is_number(v) for v in box[1:]):
                 raise DataError(f"lesion: a box is (slice, xmin, ymin, xmax, ymax); found {box!r}")
         try:
             check_ratings(self.malignancy, self.ratings)
@@ -181,7 +181,7 @@ class Case:
             raise self._error(f"prefix must be one of {', '.join(PREFIXES)}; found {self.prefix!r}")
         if self.subtype is not None and not isinstance(self.subtype, str):
             raise self._error(f"subtype must be a text or null; found {self.subtype!r}")
-        if self.fold is not None and not (_is_integer(self.fold) and self.fold >= 0):
+        if self.fold is not None and not (is_integer(self.fold) and self.fold >= 0):
             raise self._error(f"fold must be an integer from 0 or null; found {self.fold!r}")
         if not isinstance(self.clinical, Mapping):
             raise self._error(f"clinical must be an object; found {_kind(self.clinical)}")
@@ -290,15 +290,3 @@ def _as_tuple(name: str, key: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
         raise CaseError(name, f"{key} must be a list; found {value!r}")
     return tuple(value)
-
-
-def is_number(value: object) -> bool:
-    """Whether a value is a finite number, as a float holds it."""
-    try:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # a whole number beyond what a float holds
-        return False
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

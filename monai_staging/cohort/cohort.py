@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from monai_staging.cohort.case import Case, CaseError, is_number
+from monai_staging.cohort.case import Case, CaseError
+from monai_staging.cohort.numbers import is_number
 from monai_staging.errors import DataError
 from monai_staging.files import write_text_atomic
 

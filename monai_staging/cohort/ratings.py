@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from monai_staging.cohort.numbers import is_integer
 from monai_staging.errors import DataError
 
 MALIGNANCY = (1, 2, 3, 4, 5)
@@ -28,15 +29,11 @@ RATINGS = tuple(HIGHEST)
 
 def check_ratings(malignancy: tuple[int, ...], ratings: Mapping[str, tuple[int, ...]]) -> None:
     """Raises :class:`DataError` for a rating that LIDC's scales do not have."""
-    if not all(_is_integer(value) and value in MALIGNANCY for value in malignancy):
+    if not all(is_integer(value) and value in MALIGNANCY for value in malignancy):
         raise DataError(f"malignancy must be whole numbers from 1 to 5; found {malignancy!r}")
     for name, values in ratings.items():
         highest = HIGHEST.get(name)
         if highest is None:
             raise DataError(f"a rating must be one of {', '.join(RATINGS)}; found {name!r}")
-        if not values or not all(_is_integer(value) and 1 <= value <= highest for value in values):
+        if not values or not all(is_integer(value) and 1 <= value <= highest for value in values):
             raise DataError(f"{name} must be whole numbers from 1 to {highest}; found {values!r}")
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -6,13 +6,13 @@ epoch counter that is compared with a text is only compared at the end of an epo
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from monai_staging.cohort.numbers import is_integer, is_number
 from monai_staging.errors import UsageError, clipped
 from monai_staging.tracking.config import calling_parser
 
@@ -32,14 +32,6 @@ class Kind:
     names: str
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _text(value: Any) -> bool:
     return isinstance(value, (str, os.PathLike)) and bool(str(value).strip())
 
@@ -56,11 +48,11 @@ def _some(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _count(value: Any) -> bool:
-    return _whole(value) and value >= 1
+    return is_integer(value) and value >= 1
 
 
 def _positive(value: Any) -> bool:
-    return _number(value) and value > 0
+    return is_number(value) and value > 0
 
 
 def _switch(value: Any) -> bool:
@@ -80,13 +72,13 @@ KINDS = (
     ),
     Kind(
         "a whole number of 0 or more",
-        lambda value: _whole(value) and value >= 0,
+        lambda value: is_integer(value) and value >= 0,
         "attention_cases bootstrap_seed curriculum_epochs fold folds head_epochs later map_start_steps margin "
         "copies neighbours num_workers passes seed smallest_voxels split_seed candidates? features? landmarks trees",
     ),
     Kind(
         "a number from 0 to 1",
-        lambda value: _number(value) and 0 <= value <= 1,
+        lambda value: is_number(value) and 0 <= value <= 1,
         "classifier_weight copies_jitter coverage dropout? empty floor hard_fraction held_out iou "
         "judge_weight label_fraction label_smoothing label_threshold lesion_fraction lookalike_fraction? "
         "mitosis_fraction? nothing_fraction outside_fraction overlap? positive_fraction? score test_part "
@@ -100,7 +92,7 @@ KINDS = (
     ),
     Kind(
         "a number of 0 or more",
-        lambda value: _number(value) and value >= 0,
+        lambda value: is_number(value) and value >= 0,
         "attention_weight attribute_weight backbone_learning_rate balance box_weight? cells_weight "
         "classifier_learning_rate distance_weight feed_noise gamma? gap_mm giou_weight jitter_mm "
         "judge_learning_rate l1_weight learning_rate lesion_weight map_gradient map_weight? merge_mm noise "
@@ -121,20 +113,22 @@ KINDS = (
         "shipped_from split stain task views baseline? cache? cache_dir? submission? "
         "backbone_weights? what sample?",
     ),
-    Kind("a text or a number", lambda value: _text(value) or _number(value), "edition point"),
+    Kind("a text or a number", lambda value: _text(value) or is_number(value), "edition point"),
     Kind(
         "a text or a list of texts",
         lambda value: _text(value) or _texts(value),
         "part weights? detector_weights? start_weights? exclude_patients?",
     ),
     Kind("a list of texts", _texts, "attributes baselines detector_configs groups item_keys parts subtypes?"),
-    Kind("a text or a number from 0 to 1", lambda value: _text(value) or (_number(value) and 0 <= value <= 1), "keep"),
+    Kind(
+        "a text or a number from 0 to 1", lambda value: _text(value) or (is_number(value) and 0 <= value <= 1), "keep"
+    ),
     Kind("a whole number of 1 or more, or a list of texts", lambda value: _count(value) or _texts(value), "channels?"),
     Kind("a whole number of 1 or more, or one for each axis", _some(_count), "patch? size? window"),
     Kind("a number of millimetres above 0, or one for each axis", _some(_positive), "spacing_mm?"),
     Kind(
         "a list of whole numbers of 0 or more",
-        lambda value: isinstance(value, (list, tuple)) and all(_whole(own) and own >= 0 for own in value),
+        lambda value: isinstance(value, (list, tuple)) and all(is_integer(own) and own >= 0 for own in value),
         "cubes filters levels?",
     ),
     Kind(
@@ -144,14 +138,14 @@ KINDS = (
     ),
     Kind(
         "a list of window names, or of [low, high] or [level, width] pairs",
-        lambda value: isinstance(value, (list, tuple)) and all(_text(own) or (_some(_number)(own)) for own in value),
+        lambda value: isinstance(value, (list, tuple)) and all(_text(own) or (_some(is_number)(own)) for own in value),
         "windows",
     ),
     _TABLE,
     Kind(
         "a list of pairs of numbers",
         lambda value: (
-            isinstance(value, (list, tuple)) and all(_some(_number)(own) and not _number(own) for own in value)
+            isinstance(value, (list, tuple)) and all(_some(is_number)(own) and not is_number(own) for own in value)
         ),
         "image_statistics?",
     ),

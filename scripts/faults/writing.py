@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from abc import abstractmethod
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -40,8 +41,9 @@ class _Writing(Fault):
     out: ClassVar[str] = "OUT"
     normal: ClassVar[dict[str, Normal | None]] = {}
 
+    @abstractmethod
     def arguments(self, out: Path) -> list[object]:
-        raise NotImplementedError
+        """Of the command that writes ``out``."""
 
     @property
     def whole(self) -> Path:
